@@ -1,0 +1,1 @@
+"""The sparse-transformer core. Knows no domain and no Hydra."""

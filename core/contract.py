@@ -1,0 +1,177 @@
+"""The domain contract: all that pipelines know of a domain.
+
+Pipelines own runs, resume and files; a domain owns meaning (rows, tokens, metrics, output
+format); core owns encoder, training and bundle bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from core.bundle import Bundle
+    from core.calibration import Calibration
+    from core.model.encoder import EncoderConfig
+    from core.training.loader import StepLoader
+    from core.training.module import SequenceModule
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row ids of one split; purged (no row near a border that would leak) and disjoint.
+
+    A cross-validating task ends its list with a fold whose `test` is empty: the refit on all
+    groups. The bundle always holds the model of the last fold.
+    """
+
+    name: str
+    train: pl.Series
+    validation: pl.Series
+    test: pl.Series
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Unit of resume and of distribution; `key` is stable over reruns."""
+
+    key: str
+    order: int
+    carries_state: bool
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure with its 95 % interval. `model` is `ours` or the name of a floor."""
+
+    data: str
+    protocol: str
+    model: str
+    metric: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Data of one chart in report.html: long form, one row a mark.
+
+    `kind` is line, bar, histogram or scatter; `data` has the columns named by `x`, `y` and,
+    where there are several, `series`. A histogram needs only `x` (and `series`).
+    """
+
+    title: str
+    kind: Literal["line", "bar", "histogram", "scatter"]
+    data: pl.DataFrame
+    x: str
+    y: str | None = None
+    series: str | None = None
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a scorer wrote: rows or alleles in, scored, not scored by reason, files."""
+
+    rows: int
+    scored: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    files: Sequence[str] = ()
+
+
+class Tokenizer(Protocol):
+    """Fitted on training rows only; plain JSON types so that a bundle can carry it."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class Source(Protocol):
+    """Opened, validated input."""
+
+    def fingerprint(self) -> str: ...
+    def rows(self) -> pl.LazyFrame:
+        """Columns row (int64), group, time or locus, label, weight."""
+        ...
+
+    def set_aside(self) -> pl.LazyFrame:
+        """Columns file, row, column, found, expected."""
+        ...
+
+    def reference_statistics(self) -> pl.DataFrame: ...
+    def partitions(self) -> Sequence[Partition]: ...
+
+
+class Scorer(Protocol):
+    """Scores partitions in order; `state` is None where rows are independent."""
+
+    def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]: ...
+    def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary: ...
+
+
+class Task(Protocol):
+    """One thing to learn from a source: effect, fraud."""
+
+    name: str
+
+    def folds(self, source: Any) -> Sequence[Fold]: ...
+    def fit_tokenizer(self, source: Any, rows: pl.Series) -> Tokenizer: ...
+    def load_tokenizer(self, state: Mapping[str, Any]) -> Tokenizer: ...
+    def loader(
+        self, source: Any, tokenizer: Any, rows: pl.Series, seed: int, steps: int
+    ) -> StepLoader: ...
+    def module(self, tokenizer: Any, encoder: EncoderConfig) -> SequenceModule: ...
+    def predict(
+        self, module: Any, source: Any, tokenizer: Any, rows: pl.Series
+    ) -> pl.DataFrame:
+        """Columns row, label, raw (the model's number before calibration) and what metrics need."""
+        ...
+
+    def calibrate(self, validation: pl.DataFrame) -> Calibration: ...
+    def metrics(self, source: Any, predictions: pl.DataFrame) -> list[Metric]:
+        """Of out-of-fold predictions (columns of `predict`, plus fold and score)."""
+        ...
+
+    def floors(self, source: Any, fold: Fold) -> Mapping[str, pl.DataFrame]:
+        """Predictions on the fold's test rows of models that take no learning worth the name."""
+        ...
+
+    def label_intervals(self, source: Any, fold: Fold) -> list[str]:
+        """What labels the model has seen, in words a later run can compare: `contig:start-end`,
+        `time:start/end`."""
+        ...
+
+    def scorer(self, bundle: Bundle, source: Any) -> Scorer: ...
+    def panels(self, source: Any, predictions: pl.DataFrame) -> list[Panel]: ...
+
+
+class Domain(Protocol):
+    """`domains/<name>/__init__.py` exposes one of these as `domain`; its import is cheap."""
+
+    name: str
+    config: type
+
+    def open(
+        self,
+        config: Any,
+        purpose: Literal["train", "score"],
+        *,
+        input: Path | None = None,
+        history: Path | None = None,
+    ) -> Source:
+        """`train` reads the data that the config names, labels included. `score` reads `input`,
+        with `history` (earlier rows that are context only) where the domain has such a thing."""
+        ...
+
+    def task(self, config: Any) -> Task: ...
+    def simulate(self, config: Any, out: Path) -> None:
+        """Write the embedded default data into `out` as ordinary files."""
+        ...
+
+    def simulated(self, config: Any, out: Path) -> Any:
+        """The same config with its data pointing at the files that `simulate` wrote to `out`."""
+        ...

@@ -1,0 +1,84 @@
+"""The LightningModule base: loss in, AdamW with warm-up and cosine out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW (Loshchilov & Hutter 2019), linear warm-up, then cosine to `final` of the peak.
+
+    Args:
+        lr: peak learning rate.
+        weight_decay: on matrices only; vectors, norms and embeddings decay nothing.
+        warmup: share of all steps spent rising from 0.
+        final: learning rate of the last step as a share of the peak.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    final: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+
+
+def warmup_cosine(step: int, total: int, warmup: float, final: float) -> float:
+    """Factor on the peak learning rate at `step` of `total`."""
+    rise = max(1, round(warmup * total))
+    if step < rise:
+        return (step + 1) / rise
+    progress = min(1.0, (step - rise) / max(1, total - rise))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class SequenceModule(pl.LightningModule):
+    """A network with a loss. Subclasses implement `loss(batch)`.
+
+    `optim` is set by the pipeline before fitting; the number of steps comes from the trainer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.optim = OptimConfig()
+
+    def loss(self, batch: Any) -> Tensor:
+        """Scalar loss of one batch."""
+        raise NotImplementedError(f"{type(self).__name__} must define loss(batch)")
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        self.log("loss", loss, prog_bar=False, on_step=True, on_epoch=False, batch_size=1)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        total = self.trainer.max_steps
+        o = self.optim
+        optimizer = torch.optim.AdamW(_decay_groups(self, o.weight_decay), lr=o.lr, betas=o.betas)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, total, o.warmup, o.final)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    embeddings = {
+        id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)
+    }
+    decayed, plain = [], []
+    for parameter in module.parameters():
+        matrix = parameter.ndim >= 2 and id(parameter) not in embeddings
+        (decayed if matrix else plain).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
