@@ -1,0 +1,31 @@
+"""Sparse attention: a pattern says which pairs, a plan says which blocks, a backend computes."""
+
+from core.attention.attend import BACKENDS, attend, attend_sources
+from core.attention.patterns import (
+    Causal,
+    Dense,
+    Global,
+    Pattern,
+    Random,
+    Window,
+    bigbird,
+    longformer,
+    pattern_from_dict,
+)
+from core.attention.plan import Plan
+
+__all__ = [
+    "BACKENDS",
+    "Causal",
+    "Dense",
+    "Global",
+    "Pattern",
+    "Plan",
+    "Random",
+    "Window",
+    "attend",
+    "attend_sources",
+    "bigbird",
+    "longformer",
+    "pattern_from_dict",
+]

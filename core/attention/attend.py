@@ -1,0 +1,186 @@
+"""`attend`: attention over a plan. The pure function under every attention module here.
+
+Shape suffixes: B batch, H heads, N queries, M keys, D head size.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, overload
+
+from torch import Tensor
+
+from core.attention.backends import sdpa as dense
+from core.attention.backends.cpu import cpu
+from core.attention.backends.reference import reference
+from core.attention.backends.source import Source
+from core.attention.plan import Plan
+from core.errors import ConfigError
+
+BACKENDS = ("auto", "reference", "cpu", "sdpa")
+REFERENCE_PAIRS = 4096**2  # the most query-key pairs for which `auto` takes the quadratic reference
+SourceTuple = tuple[Tensor, Tensor, Plan, Tensor | None]
+_log = logging.getLogger(__name__)
+
+
+@overload
+def attend(
+    q_BHND: Tensor,
+    k_BHMD: Tensor,
+    v_BHMD: Tensor,
+    plan: Plan,
+    bounds: Tensor | None = None,
+    *,
+    backend: str = "auto",
+    scale: float | None = None,
+    return_lse: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def attend(
+    q_BHND: Tensor,
+    k_BHMD: Tensor,
+    v_BHMD: Tensor,
+    plan: Plan,
+    bounds: Tensor | None = None,
+    *,
+    backend: str = "auto",
+    scale: float | None = None,
+    return_lse: bool,
+) -> Tensor | tuple[Tensor, Tensor]: ...
+def attend(
+    q_BHND: Tensor,
+    k_BHMD: Tensor,
+    v_BHMD: Tensor,
+    plan: Plan,
+    bounds: Tensor | None = None,
+    *,
+    backend: str = "auto",
+    scale: float | None = None,
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """softmax(scale * q k^T) v over the pairs of `plan` that `bounds` allow.
+
+    Args:
+        q_BHND: queries, row n at position plan.q[n].
+        k_BHMD, v_BHMD: keys and values, row m at position plan.kv[m]; the dtype of q.
+        plan: from `Pattern.plan`; what never depends on the batch.
+        bounds: int32 [B or 1, N, 2]: query n of a sequence may see rows low <= m < high of the
+            key TENSOR (index 0 is its first row, whatever its position). Padding, packed
+            documents, same key after a sort and label maturity are all such intervals.
+        backend: "auto" or one of `BACKENDS`; an explicit one runs or raises, never falls back.
+        scale: factor of the scores, D ** -0.5 where None.
+        return_lse: also return the log-sum-exp of the scores.
+
+    Returns:
+        out_BHND in q's dtype, and with `return_lse` lse_BHN (float32, float64 for float64
+        inputs), which carries no gradient. A query without keys has out 0, lse -inf and sends
+        gradient 0. Half precision is computed in float32.
+
+    Raises:
+        ConfigError: shapes, dtypes or devices that don't fit, or a backend that can't do this.
+    """
+    sources = [(k_BHMD, v_BHMD, plan, bounds)]
+    return attend_sources(q_BHND, sources, backend=backend, scale=scale, return_lse=return_lse)
+
+
+@overload
+def attend_sources(
+    q_BHND: Tensor,
+    sources: Sequence[SourceTuple],
+    *,
+    backend: str = "auto",
+    scale: float | None = None,
+    return_lse: Literal[False] = False,
+) -> Tensor: ...
+@overload
+def attend_sources(
+    q_BHND: Tensor,
+    sources: Sequence[SourceTuple],
+    *,
+    backend: str = "auto",
+    scale: float | None = None,
+    return_lse: bool,
+) -> Tensor | tuple[Tensor, Tensor]: ...
+def attend_sources(
+    q_BHND: Tensor,
+    sources: Sequence[SourceTuple],
+    *,
+    backend: str = "auto",
+    scale: float | None = None,
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """One softmax of the same queries over several sets of keys (k, v, plan, bounds).
+
+    Every allowed pair of every source counts once: sources that hold the same event twice, such
+    as with and without its label, need bounds that keep them apart. Otherwise as `attend`.
+    """
+    checked = [Source(*source) for source in sources]
+    if not checked:
+        raise ConfigError("attend_sources: got no sources, expected at least one")
+    for source in checked:
+        _check(q_BHND, source)
+    scale = q_BHND.shape[-1] ** -0.5 if scale is None else scale
+    if backend == "auto":
+        backend = _choose(q_BHND, checked, return_lse)
+        _log_choice(q_BHND.device.type, backend)
+    if backend == "sdpa":
+        if return_lse:
+            raise ConfigError("backend 'sdpa' has no log-sum-exp: use 'cpu' or 'reference'")
+        return dense.sdpa(q_BHND, checked, scale)
+    if backend == "cpu":
+        if q_BHND.device.type != "cpu":
+            raise ConfigError(f"backend 'cpu': got tensors on {q_BHND.device}, expected CPU")
+        out, lse = cpu(q_BHND, checked, scale)
+    elif backend == "reference":
+        out, lse = reference(q_BHND, checked, scale)
+    else:
+        raise ConfigError(f"backend: got {backend!r}, expected one of {BACKENDS}")
+    return (out, lse) if return_lse else out
+
+
+def _choose(q: Tensor, sources: Sequence[Source], return_lse: bool) -> str:
+    if q.device.type == "cpu":
+        return "cpu"
+    if dense.suits(sources, return_lse):
+        return "sdpa"
+    pairs = q.shape[2] * sum(source.k.shape[2] for source in sources)
+    if pairs <= REFERENCE_PAIRS:
+        return "reference"
+    raise ConfigError(
+        f"no sparse backend for {q.device.type} tensors: got {pairs} query-key pairs, and 'auto' "
+        f"takes the quadratic 'reference' up to {REFERENCE_PAIRS}. Backends: 'cpu' (sparse, CPU "
+        "tensors), 'sdpa' (dense plans), 'reference' (any device): move the tensors to the CPU, "
+        "shorten the sequence, or ask for 'reference' by name"
+    )
+
+
+@lru_cache
+def _log_choice(device: str, backend: str) -> None:
+    _log.info("attention on %s uses backend %r", device, backend)
+
+
+def _check(q: Tensor, source: Source) -> None:
+    k, v, plan, bounds = source.k, source.v, source.plan, source.bounds
+    if q.ndim != 4:
+        raise ConfigError(f"q: got shape {tuple(q.shape)}, expected [batch, heads, queries, size]")
+    batch, heads, queries, size = q.shape
+    expected = (batch, heads, len(plan.kv), size)
+    if queries != len(plan.q):
+        raise ConfigError(f"q: got {queries} queries, expected {len(plan.q)} as in plan.q {plan.q}")
+    for name, tensor in (("k", k), ("v", v)):
+        if tuple(tensor.shape) != expected:
+            got = tuple(tensor.shape)
+            raise ConfigError(f"{name}: got shape {got}, expected {expected} (plan.kv {plan.kv})")
+        if tensor.dtype != q.dtype or tensor.device != q.device:
+            raise ConfigError(
+                f"{name}: got {tensor.dtype} on {tensor.device}, expected {q.dtype} on {q.device}"
+            )
+    if bounds is not None:
+        fits = bounds.ndim == 3 and bounds.shape[0] in (1, batch)
+        if not fits or tuple(bounds.shape[1:]) != (queries, 2) or bounds.is_floating_point():
+            raise ConfigError(
+                f"bounds: got {bounds.dtype} {tuple(bounds.shape)}, expected int32 "
+                f"[{batch} or 1, {queries}, 2]"
+            )

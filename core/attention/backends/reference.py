@@ -1,0 +1,38 @@
+"""The oracle: a dense mask, plain tensor operations, any device. Quadratic in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from core.attention.backends.source import Source, compute_dtype
+
+
+def reference(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Tensor]:
+    """One softmax over all sources. Returns out_BHND in q's dtype and lse_BHN without gradient."""
+    dtype = compute_dtype(q.dtype)
+    k = torch.cat([source.k for source in sources], dim=2).to(dtype)
+    v = torch.cat([source.v for source in sources], dim=2).to(dtype)
+    masks = [_mask(source, q.device).expand(q.shape[0], 1, -1, -1) for source in sources]
+    mask = torch.cat(masks, dim=-1)
+    scores = (q.to(dtype) @ k.transpose(-1, -2)) * scale
+    # a finite floor, so that a row without keys has zeros and not NaN for gradients
+    weights = scores.masked_fill(~mask, torch.finfo(dtype).min).softmax(-1) * mask
+    with torch.no_grad():
+        lse = scores.masked_fill(~mask, -torch.inf).logsumexp(-1)
+    return (weights @ v).to(q.dtype), lse.detach()
+
+
+def _mask(source: Source, device: torch.device) -> Tensor:
+    """bool [B or 1, 1, N, M]."""
+    plan = source.plan
+    i = torch.arange(plan.q.start, plan.q.stop, device=device)
+    j = torch.arange(plan.kv.start, plan.kv.stop, device=device)
+    mask = plan.pattern.allowed(i[:, None], j[None, :])[None, None]
+    if source.bounds is not None:
+        low, high = source.bounds[:, None, :, :1], source.bounds[:, None, :, 1:]
+        at = torch.arange(len(plan.kv), device=device)
+        mask = mask & (at >= low) & (at < high)
+    return mask

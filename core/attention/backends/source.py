@@ -1,0 +1,25 @@
+"""What every backend is given: keys, values, their plan and bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.attention.plan import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Keys k_BHMD, values v_BHMD, the plan that pairs queries with them, bounds int32 [B, N, 2]."""
+
+    k: Tensor
+    v: Tensor
+    plan: Plan
+    bounds: Tensor | None
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Half precision is computed in float32: exact, and as fast on CPU in training."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
