@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -166,7 +167,7 @@ class _Builder:
         if len(changes) > SCATTERED:
             return [(0, columns.count, True)]
         ends = [0, *changes, columns.count]
-        return [(a, b, bool(hit[a])) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [(a, b, bool(hit[a])) for a, b in pairwise(ends)]
 
     def _draws(self, index: int) -> Iterator[Part]:
         """One random term, less the band, the global columns and the random terms before it."""

@@ -194,7 +194,7 @@ def test_misfits_say_what_was_expected() -> None:
         attend(q[:, :, :9], k, v, plan)
     with pytest.raises(ConfigError, match="k: got shape"):
         attend(q, k[:, :1], v, plan)
-    with pytest.raises(ConfigError, match="v: got torch.float32"):
+    with pytest.raises(ConfigError, match=r"v: got torch\.float32"):
         attend(q, k, v.float(), plan)
     with pytest.raises(ConfigError, match="bounds: got"):
         attend(q, k, v, plan, torch.zeros(3, 10, 2, dtype=torch.int32))

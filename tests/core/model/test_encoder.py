@@ -1,0 +1,122 @@
+"""The encoder, its attention module and rotary positions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from core.attention import Causal, Dense, Window, longformer
+from core.errors import ConfigError
+from core.model import EncoderConfig, SparseAttention, SparseEncoder, rotate
+
+SMALL = EncoderConfig(dim=16, layers=2, heads=2, pattern=Window(5), block=8)
+
+
+def encoder(config: EncoderConfig = SMALL) -> SparseEncoder:
+    torch.manual_seed(0)
+    return SparseEncoder(config).double().eval()
+
+
+def tokens(batch: int, n: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(batch, n, 16, generator=generator, dtype=torch.float64)
+
+
+def test_rotary_products_depend_on_the_difference_of_positions() -> None:
+    q, k = torch.randn(2, 1, 1, 6, 8, dtype=torch.float64)
+    at = torch.tensor([0.0, 0.5, 3.0, 7.0, 100.0, 1e6], dtype=torch.float64)
+    here = rotate(q, at) @ rotate(k, at).transpose(-1, -2)
+    there = rotate(q, at + 1234.0) @ rotate(k, at + 1234.0).transpose(-1, -2)
+    torch.testing.assert_close(here, there, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(rotate(q, at).norm(dim=-1), q.norm(dim=-1))
+
+
+def test_rotary_keeps_seconds_since_1970_apart_in_float32() -> None:
+    x = torch.ones(1, 1, 2, 8)
+    turned = rotate(x, torch.tensor([1.7e9, 1.7e9 + 1], dtype=torch.float64))[0, 0]
+    near = rotate(x, torch.tensor([0.0, 1.0], dtype=torch.float64))[0, 0]
+    torch.testing.assert_close(turned[0] @ turned[1], near[0] @ near[1])
+
+
+def test_rotary_takes_positions_of_each_sequence() -> None:
+    x, at = torch.randn(2, 3, 5, 8), torch.rand(2, 5) * 50
+    both = rotate(x, at)
+    for row in range(2):
+        torch.testing.assert_close(both[row], rotate(x[row : row + 1], at[row])[0])
+
+
+@pytest.mark.parametrize("pattern", [Window(5), longformer(4, (0,)), Causal(), Dense()], ids=repr)
+def test_padded_batch_equals_each_sequence_alone(pattern) -> None:
+    model = encoder(EncoderConfig(dim=16, layers=2, heads=2, pattern=pattern, block=8))
+    x, lengths = tokens(3, 40), (40, 23, 1)
+    padding = torch.arange(40) < torch.tensor(lengths)[:, None]
+    out = model(x.masked_fill(~padding[..., None], 7.0), padding)
+    for row, length in enumerate(lengths):
+        alone = model(x[row : row + 1, :length])
+        torch.testing.assert_close(out[row, :length], alone[0], rtol=1e-9, atol=1e-9)
+
+
+def test_padding_in_front_equals_none_with_the_same_positions() -> None:
+    model, x = encoder(), tokens(1, 30)
+    padding = torch.arange(30)[None] >= 7
+    out = model(x, padding)[:, 7:]
+    alone = model(x[:, 7:], positions=torch.arange(7, 30))
+    torch.testing.assert_close(out, alone, rtol=1e-9, atol=1e-9)
+
+
+def test_padding_gets_no_gradient_from_real_tokens() -> None:
+    model, x = encoder(), tokens(2, 20).requires_grad_()
+    padding = torch.arange(20)[None].expand(2, -1) < 12
+    (grad,) = torch.autograd.grad(model(x, padding)[padding].sum(), x)
+    assert bool((grad[~padding] == 0).all()) and bool((grad[padding] != 0).any())
+
+
+def test_padding_with_a_gap_is_refused() -> None:
+    padding = torch.tensor([[True] * 10, [True] * 4 + [False] + [True] * 5])
+    with pytest.raises(ConfigError, match="sequence 1"):
+        encoder()(tokens(2, 10), padding)
+    with pytest.raises(ConfigError, match=r"expected torch\.bool"):
+        encoder()(tokens(2, 10), padding.int())
+
+
+def test_a_token_reaches_no_further_than_layers_times_reach() -> None:
+    model, x = encoder(), tokens(1, 60).requires_grad_()
+    (grad,) = torch.autograd.grad(model(x)[0, 30].square().sum(), x)
+    seen = grad[0].abs().sum(-1).nonzero().flatten().tolist()
+    assert (seen[0], seen[-1]) == (30 - 2 * 5, 30 + 2 * 5)
+
+
+def test_every_parameter_learns() -> None:
+    model = SparseEncoder(EncoderConfig(dim=16, layers=2, heads=2, dropout=0.1))
+    model(tokens(2, 70).float())[..., 0].square().sum().backward()
+    # adding one vector to every key leaves a softmax as it was, so that bias has gradient 0
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+def test_runs_under_bfloat16_autocast() -> None:
+    model, x = encoder().float(), tokens(2, 50).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(x)
+    out.float().sum().backward()
+    torch.testing.assert_close(out.float(), model(x), rtol=0.1, atol=0.1)
+
+
+def test_config_round_trips_through_json() -> None:
+    config = EncoderConfig(dim=32, heads=2, dropout=0.1, pattern=longformer(8, (0, 5), causal=True))
+    assert EncoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert EncoderConfig.from_dict({}) == EncoderConfig()
+
+
+def test_unusable_configurations_say_why() -> None:
+    with pytest.raises(ConfigError, match="multiple of 2"):
+        EncoderConfig(dim=60, heads=8)
+    with pytest.raises(ConfigError, match="multiple of 2"):
+        SparseAttention(60, 8)
+    with pytest.raises(ConfigError, match="dropout: got 1"):
+        EncoderConfig(dropout=1.0)
+    with pytest.raises(ConfigError, match="expected one of"):
+        EncoderConfig(backend="magic")
+    with pytest.raises(ConfigError, match="unknown fields \\['depth'\\]"):
+        EncoderConfig.from_dict({"depth": 3})
