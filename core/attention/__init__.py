@@ -1,6 +1,7 @@
 """Sparse attention: a pattern says which pairs, a plan says which blocks, a backend computes."""
 
 from core.attention.attend import BACKENDS, attend, attend_sources
+from core.attention.keyed import KeyedIndex, keyed_attend, keyed_index
 from core.attention.patterns import (
     Causal,
     Dense,
@@ -19,6 +20,7 @@ __all__ = [
     "Causal",
     "Dense",
     "Global",
+    "KeyedIndex",
     "Pattern",
     "Plan",
     "Random",
@@ -26,6 +28,8 @@ __all__ = [
     "attend",
     "attend_sources",
     "bigbird",
+    "keyed_attend",
+    "keyed_index",
     "longformer",
     "pattern_from_dict",
 ]

@@ -47,8 +47,8 @@ def attend(
     *,
     backend: str = "auto",
     scale: float | None = None,
-    return_lse: bool,
-) -> Tensor | tuple[Tensor, Tensor]: ...
+    return_lse: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
 def attend(
     q_BHND: Tensor,
     k_BHMD: Tensor,
@@ -82,7 +82,9 @@ def attend(
         ConfigError: shapes, dtypes or devices that don't fit, or a backend that can't do this.
     """
     sources = [(k_BHMD, v_BHMD, plan, bounds)]
-    return attend_sources(q_BHND, sources, backend=backend, scale=scale, return_lse=return_lse)
+    if return_lse:
+        return attend_sources(q_BHND, sources, backend=backend, scale=scale, return_lse=True)
+    return attend_sources(q_BHND, sources, backend=backend, scale=scale)
 
 
 @overload
@@ -101,8 +103,8 @@ def attend_sources(
     *,
     backend: str = "auto",
     scale: float | None = None,
-    return_lse: bool,
-) -> Tensor | tuple[Tensor, Tensor]: ...
+    return_lse: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
 def attend_sources(
     q_BHND: Tensor,
     sources: Sequence[SourceTuple],

@@ -1,0 +1,147 @@
+"""Keyed views against a plain loop over events."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.attention import keyed_attend, keyed_index
+from core.errors import ConfigError
+from tests.core.attention.helpers import assert_same, gradients
+
+N = 61
+DELAY = 4.0
+
+
+def stream(n: int = N) -> tuple[Tensor, Tensor]:
+    """Keys of very different frequency; times with ties."""
+    generator = torch.Generator().manual_seed(2)
+    keys = (torch.rand(n, generator=generator) ** 3 * 6).long() * 11 - 20
+    times = (torch.rand(n, generator=generator, dtype=torch.float64) * 30).round().sort().values
+    return keys, times
+
+
+def leaves(count: int = 5, n: int = N, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    made = [torch.randn(2, n, 4, generator=generator, dtype=torch.float64) for _ in range(count)]
+    return [x.to(dtype).requires_grad_() for x in made]
+
+
+def event_by_event(
+    keys: Tensor, times: Tensor, window: int | None, tensors: list[Tensor], delay: float | None
+) -> tuple[Tensor, Tensor]:
+    """The definition, one event at a time."""
+    q, k, v, *labelled = tensors
+    outs, levels = [], []
+    for i in range(len(keys)):
+        past = [j for j in range(i + 1) if keys[j] == keys[i]]
+        past = past if window is None else past[-window - 1 :]
+        known = [delay is not None and bool(times[j] <= times[i] - delay) for j in past]
+        k_past, v_past = (
+            torch.stack(
+                [
+                    (labelled[side] if old else plain)[:, j]
+                    for j, old in zip(past, known, strict=True)
+                ],
+                1,
+            )
+            for side, plain in enumerate((k, v))
+        )
+        scores = (k_past @ q[:, i, :, None])[..., 0] / 2
+        outs.append((scores.softmax(-1)[:, None] @ v_past)[:, 0])
+        levels.append(scores.logsumexp(-1))
+    return torch.stack(outs, 1), torch.stack(levels, 1)
+
+
+@pytest.mark.parametrize("window", [0, 3, 1000, None])
+def test_equals_the_loop_over_events(window: int | None) -> None:
+    tensors, (keys, times) = leaves(3), stream()
+    index = keyed_index(keys, times, window)
+    out, lse = keyed_attend(*tensors, index, return_lse=True)
+    expected, level = event_by_event(keys, times, window, tensors, None)
+    assert_same([out, lse], [expected, level.detach()])
+    assert_same(gradients(out, tensors), gradients(expected, tensors))
+
+
+@pytest.mark.parametrize("window", [3, None])
+def test_matured_labels_equal_the_loop_over_events(window: int | None) -> None:
+    tensors, (keys, times) = leaves(), stream()
+    index = keyed_index(keys, times, window, DELAY)
+    out = keyed_attend(*tensors[:3], index, labelled=(tensors[3], tensors[4]))
+    expected, _ = event_by_event(keys, times, window, tensors, DELAY)
+    assert_same([out, *gradients(out, tensors)], [expected, *gradients(expected, tensors)])
+
+
+@pytest.mark.parametrize("delay", [1e-30, 1, 4])
+def test_no_label_reaches_an_event_before_it_is_known(delay: float) -> None:
+    tensors, (keys, times) = leaves(), stream()
+    index = keyed_index(keys, times, None, delay)
+    out = keyed_attend(*tensors[:3], index, labelled=(tensors[3], tensors[4]))
+    for i in range(0, N, 7):
+        (grad,) = torch.autograd.grad(out[:, i].sum(), tensors[4], retain_graph=True)
+        used = grad.abs().sum((0, 2)) > 0
+        assert used.tolist() == [
+            bool(j < i and keys[j] == keys[i] and times[j] <= times[i] - delay) for j in range(N)
+        ]
+
+
+@pytest.mark.parametrize("events", [1, 9, 40])
+def test_a_suffix_of_queries_equals_the_full_pass(events: int) -> None:
+    keys, times = stream()
+    tensors = leaves(dtype=torch.float32)
+    index = keyed_index(keys, times, 5, DELAY)
+    labelled = (tensors[3], tensors[4])
+    query = torch.arange(N - events, N)
+    full, level = keyed_attend(*tensors[:3], index, labelled=labelled, return_lse=True)
+    q = tensors[0][:, query]
+    out, lse = keyed_attend(
+        q, *tensors[1:3], index, labelled=labelled, query=query, return_lse=True
+    )
+    assert_same([out, lse], [full[:, query], level[:, query]], tolerance=1e-5)
+    assert_same(gradients(out, tensors), gradients(full[:, query], tensors), tolerance=1e-5)
+
+
+def test_queries_may_come_in_any_order() -> None:
+    (keys, times), tensors = stream(), leaves(3)
+    index, query = keyed_index(keys, times, None), torch.tensor([50, 3, 17])
+    out = keyed_attend(tensors[0][:, query], *tensors[1:], index, query=query)
+    assert_same([out], [keyed_attend(*tensors, index)[:, query]])
+
+
+def test_renaming_keys_changes_nothing() -> None:
+    (keys, times), tensors = stream(), leaves(3)
+    renamed = torch.unique(keys, return_inverse=True)[1] * -7
+    assert_same(
+        [keyed_attend(*tensors, keyed_index(renamed, times, 4))],
+        [keyed_attend(*tensors, keyed_index(keys, times, 4))],
+    )
+
+
+def test_later_events_change_nothing() -> None:
+    (keys, times), tensors = stream(), leaves(3)
+    start = [x[:, :40] for x in tensors]
+    alone = keyed_attend(*start, keyed_index(keys[:40], times[:40], 4))
+    assert_same([alone], [keyed_attend(*tensors, keyed_index(keys, times, 4))[:, :40]])
+
+
+def test_integer_times_keep_their_precision() -> None:
+    times = 1_700_000_000_000_000_000 + torch.arange(4)
+    index = keyed_index(torch.zeros(4, dtype=torch.int64), times, None, delay=2)
+    assert index.mature is not None and index.mature.tolist() == [0, 0, 1, 2]
+
+
+def test_unusable_streams_say_why() -> None:
+    keys, times = stream()
+    with pytest.raises(ConfigError, match="time order"):
+        keyed_index(keys, times.flip(0), 3)
+    with pytest.raises(ConfigError, match="above 0"):
+        keyed_index(keys, times, 3, delay=0)
+    with pytest.raises(ConfigError, match="integer keys"):
+        keyed_index(times, times, 3)
+    tensors = leaves()
+    with pytest.raises(ConfigError, match="index with a delay"):
+        index = keyed_index(keys, times, 3)
+        keyed_attend(*tensors[:3], index, labelled=(tensors[3], tensors[4]))
+    with pytest.raises(ConfigError, match="q: got shape"):
+        keyed_attend(tensors[0][:, 1:], *tensors[1:3], keyed_index(keys, times, 3))
