@@ -69,7 +69,7 @@ class Panel:
     kind: Literal["line", "bar", "histogram", "scatter"]
     data: pl.DataFrame
     x: str
-    y: str | None = None
+    y: str = ""
     series: str | None = None
     caption: str = ""
 
@@ -125,9 +125,7 @@ class Task(Protocol):
         self, source: Any, tokenizer: Any, rows: pl.Series, seed: int, steps: int
     ) -> StepLoader: ...
     def module(self, tokenizer: Any, encoder: EncoderConfig) -> SequenceModule: ...
-    def predict(
-        self, module: Any, source: Any, tokenizer: Any, rows: pl.Series
-    ) -> pl.DataFrame:
+    def predict(self, module: Any, source: Any, tokenizer: Any, rows: pl.Series) -> pl.DataFrame:
         """Columns row, label, raw (the model's number before calibration) and what metrics need."""
         ...
 

@@ -1,10 +1,10 @@
-"""What can go wrong, and the exit code that a command gives for it (docs/operations.md lists them)."""
+"""What can go wrong, and the exit code that a command gives for it (docs/operations.md)."""
 
 from __future__ import annotations
 
 
 class LongstrandError(Exception):
-    """A failure that the user can act on: says where, what was found, what was expected, what to do."""
+    """A failure that the user can act on: where, what was found, what was expected, what to do."""
 
     exit_code = 1
 

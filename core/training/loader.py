@@ -39,7 +39,11 @@ class StepLoader:
         self.next = int(state["next"])
 
 
+def step_seed(seed: int, step: int) -> int:
+    """One number a (seed, step), far apart for neighbours (the odd constants of SplitMix64)."""
+    return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) % 2**63
+
+
 def generator_at(seed: int, step: int) -> torch.Generator:
     """A generator for one batch; equal (seed, step) give equal draws in any process."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) % 2**63
-    return torch.Generator().manual_seed(mixed)
+    return torch.Generator().manual_seed(step_seed(seed, step))

@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from core.training.loader import step_seed
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -41,16 +43,22 @@ def warmup_cosine(step: int, total: int, warmup: float, final: float) -> float:
 class SequenceModule(pl.LightningModule):
     """A network with a loss. Subclasses implement `loss(batch)`.
 
-    `optim` is set by the pipeline before fitting; the number of steps comes from the trainer.
+    `optim` and `seed` are set by the pipeline before fitting; the number of steps comes from the
+    trainer. Every step starts from a generator state of its own, so that dropout draws the same
+    in a resumed run as in an unbroken one.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.optim = OptimConfig()
+        self.seed = 0
 
     def loss(self, batch: Any) -> Tensor:
         """Scalar loss of one batch."""
         raise NotImplementedError(f"{type(self).__name__} must define loss(batch)")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(step_seed(self.seed, self.trainer.global_step))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = self.loss(batch)

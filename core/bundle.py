@@ -1,0 +1,204 @@
+"""The saved model: a folder without a pickle in it, verified whenever it is loaded.
+
+bundle.yaml        what it is: format, domain, task, data fingerprint, split, pattern, versions
+model.safetensors  weights
+tokenizer.json     what was fitted on training rows
+calibration.json   raw number -> score
+metrics.json       Metric rows, floors among them
+MODEL_CARD.md      for people
+SHA256SUMS         of all the above, in the format of sha256sum(1)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from core.calibration import Calibration
+from core.errors import ConfigError
+from core.model.encoder import EncoderConfig
+
+FORMAT = 1
+FILES = (
+    "bundle.yaml",
+    "model.safetensors",
+    "tokenizer.json",
+    "calibration.json",
+    "metrics.json",
+    "MODEL_CARD.md",
+)
+_REQUIRED = {
+    "format": int,
+    "domain": str,
+    "task": str,
+    "created": str,
+    "fingerprint": str,
+    "label_intervals": list,
+    "encoder": dict,
+    "config": dict,
+    "versions": dict,
+}
+_LIBRARIES = ("longstrand", "torch", "pytorch-lightning", "polars", "numpy", "safetensors")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle. `version` is the head of the SHA-256 of its SHA256SUMS: it changes
+    whenever any byte of the bundle does, and scored files carry it."""
+
+    path: Path
+    domain: str
+    task: str
+    created: str
+    fingerprint: str
+    label_intervals: list[str]
+    config: dict[str, Any]
+    encoder: EncoderConfig
+    tokenizer: dict[str, Any]
+    calibration: Calibration
+    metrics: list[dict[str, Any]]
+    version: str
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights on the CPU."""
+        return load_file(str(self.path / "model.safetensors"))
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed as a distribution"
+    return found
+
+
+def write_bundle(
+    path: Path,
+    *,
+    manifest: Mapping[str, Any],
+    encoder: EncoderConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: Mapping[str, Any],
+    calibration: Calibration,
+    metrics: Sequence[Mapping[str, Any]],
+    model_card: str,
+) -> None:
+    """Write a bundle whole or not at all: into a temporary folder beside `path`, then renamed.
+
+    Args:
+        manifest: domain, task, created, fingerprint, label_intervals, config (plain types).
+    """
+    temporary = path.with_name(path.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    described = {
+        "format": FORMAT,
+        **manifest,
+        "encoder": encoder.to_dict(),
+        "versions": library_versions(),
+    }
+    (temporary / "bundle.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    save_file(contiguous, str(temporary / "model.safetensors"))
+    _write_json(temporary / "tokenizer.json", dict(tokenizer))
+    _write_json(temporary / "calibration.json", calibration.to_dict())
+    _write_json(temporary / "metrics.json", list(metrics))
+    (temporary / "MODEL_CARD.md").write_text(model_card)
+    sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in FILES)
+    (temporary / "SHA256SUMS").write_text(sums)
+    shutil.rmtree(path, ignore_errors=True)
+    os.replace(temporary, path)
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Verify and read a bundle.
+
+    Raises:
+        ConfigError: not a bundle, a file missing or changed, or written in an unknown format.
+    """
+    path = Path(path)
+    verify_bundle(path)
+    manifest = yaml.safe_load((path / "bundle.yaml").read_text())
+    _check_manifest(path, manifest)
+    return Bundle(
+        path=path,
+        domain=manifest["domain"],
+        task=manifest["task"],
+        created=manifest["created"],
+        fingerprint=manifest["fingerprint"],
+        label_intervals=manifest["label_intervals"],
+        config=manifest["config"],
+        encoder=EncoderConfig.from_dict(manifest["encoder"]),
+        tokenizer=json.loads((path / "tokenizer.json").read_text()),
+        calibration=Calibration.from_dict(json.loads((path / "calibration.json").read_text())),
+        metrics=json.loads((path / "metrics.json").read_text()),
+        version=_sha256(path / "SHA256SUMS")[:12],
+    )
+
+
+def verify_bundle(path: Path) -> None:
+    """Compare every file with SHA256SUMS; extra files are refused as well."""
+    sums = path / "SHA256SUMS"
+    if not sums.is_file():
+        raise ConfigError(
+            f"{path}: not a bundle, it has no SHA256SUMS; expected a folder that "
+            "pipelines.train wrote, such as runs/<domain>/latest/bundle"
+        )
+    lines = [line.split("  ", 1) for line in sums.read_text().splitlines() if "  " in line]
+    listed = {name: digest for digest, name in lines}
+    present = {f.name for f in path.iterdir()} - {"SHA256SUMS"}
+    if set(listed) != set(FILES) or present != set(FILES):
+        wrong = sorted((set(FILES) ^ present) | (set(FILES) ^ set(listed)))
+        raise ConfigError(
+            f"{path}: missing or unknown files in the bundle: {', '.join(wrong)}; "
+            "copy the whole folder again from where it was trained"
+        )
+    for name, expected in listed.items():
+        found = _sha256(path / name)
+        if found != expected:
+            raise ConfigError(
+                f"{path / name}: SHA-256 {found[:12]}..., SHA256SUMS says {expected[:12]}...: "
+                "the file changed after the bundle was written; copy it again or retrain"
+            )
+
+
+def _check_manifest(path: Path, manifest: Any) -> None:
+    where = path / "bundle.yaml"
+    if not isinstance(manifest, dict):
+        raise ConfigError(f"{where}: found no mapping; expected the keys {', '.join(_REQUIRED)}")
+    if manifest.get("format") != FORMAT:
+        raise ConfigError(
+            f"{where}: format {manifest.get('format')!r}, this version reads format {FORMAT}; "
+            "use the version of longstrand that wrote it, or retrain"
+        )
+    for key, kind in _REQUIRED.items():
+        if not isinstance(manifest.get(key), kind):
+            raise ConfigError(
+                f"{where}: key {key!r} is {manifest.get(key)!r}, expected a {kind.__name__}"
+            )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as f:
+        while chunk := f.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,146 @@
+"""What happens around the steps: checkpoints, preemption, averaged weights, throughput."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from core.errors import Preempted
+
+log = logging.getLogger(__name__)
+
+
+class Checkpointer(pl.Callback):
+    """Keeps one resumable checkpoint, renamed into place, so that a kill never leaves half a file.
+
+    SIGTERM is answered after the step in flight: checkpoint, then `Preempted` (exit code 143).
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path = path
+        self.every = every
+        self.stop = False
+        self._previous: Any = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        def request_stop(signum: int, frame: FrameType | None) -> None:
+            self.stop = True
+
+        self._previous = signal.signal(signal.SIGTERM, request_stop)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.stop or trainer.global_step % self.every == 0:
+            self.save(trainer)
+        if self.stop:
+            raise Preempted(
+                f"stopped by SIGTERM at step {trainer.global_step}; "
+                "the same command with resume=auto goes on from there"
+            )
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+            self._previous = None
+
+    def save(self, trainer: pl.Trainer) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".partial")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            os.replace(temporary, self.path)
+
+
+class AveragedWeights(pl.Callback):
+    """Exponential moving average of the weights (Polyak & Juditsky 1992), used after training.
+
+    The decay rises as (1 + step) / (10 + step) up to `decay`, so that short runs are not
+    dominated by the initial weights. Saved in the checkpoint: a resumed run averages the same.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.average: dict[str, Tensor] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.average:
+            self.average = {n: p.detach().clone() for n, p in pl_module.named_parameters()}
+        self.average = {n: t.to(pl_module.device) for n, t in self.average.items()}
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        decay = min(self.decay, (1 + step) / (10 + step))
+        parameters = dict(pl_module.named_parameters())
+        for name, average in self.average.items():
+            average.lerp_(parameters[name], 1 - decay)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        with torch.no_grad():
+            for name, parameter in pl_module.named_parameters():
+                parameter.copy_(self.average[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"average": self.average}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.average = dict(state_dict["average"])
+
+
+class Throughput(pl.Callback):
+    """Logs steps a second, tokens a second and the loss every `every` steps.
+
+    A batch tells its size by an integer `tokens` attribute or key: real positions, padding not
+    counted.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self._start = 0.0
+        self._tokens = 0
+        self._steps = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._tokens += _tokens(batch)
+        self._steps += 1
+        if trainer.global_step % self.every and trainer.global_step != trainer.max_steps:
+            return
+        seconds = time.perf_counter() - self._start
+        rates = {
+            "steps_per_second": self._steps / seconds,
+            "tokens_per_second": self._tokens / seconds,
+        }
+        for name, value in rates.items():
+            pl_module.log(name, value, batch_size=1)
+        log.info(
+            "step %d/%d loss %.4f, %.2f steps/s, %.0f tokens/s",
+            trainer.global_step,
+            trainer.max_steps,
+            float(trainer.callback_metrics.get("loss", torch.tensor(float("nan")))),
+            rates["steps_per_second"],
+            rates["tokens_per_second"],
+        )
+        self._start, self._tokens, self._steps = time.perf_counter(), 0, 0
+
+
+def _tokens(batch: Any) -> int:
+    if isinstance(batch, dict):
+        return int(batch.get("tokens", 0))
+    return int(getattr(batch, "tokens", 0))

@@ -1,0 +1,102 @@
+"""One training: a module, a loader, a folder that a killed run can go on from."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from core.errors import ConfigError
+from core.training.callbacks import AveragedWeights, Checkpointer, Throughput
+from core.training.loader import StepLoader
+from core.training.module import OptimConfig, SequenceModule
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long and on what.
+
+    Args:
+        steps: optimiser steps of one training.
+        precision: "32-true" or "bf16-mixed".
+        clip: largest gradient norm; 0 turns clipping off.
+        average: decay of the averaged weights; 0 keeps the last weights.
+        checkpoint_every: steps between resumable checkpoints.
+        log_every: steps between lines in the log.
+        accelerator: "cpu", "gpu" or "auto".
+        deterministic: ask torch for deterministic kernels.
+    """
+
+    steps: int = 1000
+    precision: str = "32-true"
+    clip: float = 1.0
+    average: float = 0.0
+    checkpoint_every: int = 100
+    log_every: int = 50
+    accelerator: str = "auto"
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("32-true", "bf16-mixed"):
+            raise ConfigError(
+                f"trainer.precision: found {self.precision!r}, expected 32-true or bf16-mixed"
+            )
+        for name in ("steps", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"trainer.{name}: found {getattr(self, name)}, expected >= 1")
+        if not 0 <= self.average < 1:
+            raise ConfigError(f"trainer.average: found {self.average}, expected 0 <= average < 1")
+
+
+def fit(
+    module: SequenceModule,
+    loader: StepLoader,
+    optim: OptimConfig,
+    config: FitConfig,
+    folder: Path,
+    seed: int,
+    loggers: list[Any] | None = None,
+) -> SequenceModule:
+    """Train for `config.steps` steps, going on from `folder`/last.ckpt where there is one."""
+    _quieten()
+    checkpoint = folder / "last.ckpt"
+    callbacks: list[pl.Callback] = [
+        Throughput(config.log_every),
+        Checkpointer(checkpoint, config.checkpoint_every),
+    ]
+    if config.average:
+        # Before the checkpointer: a checkpoint must hold the average of its own step.
+        callbacks.insert(0, AveragedWeights(config.average))
+    module.optim, module.seed = optim, seed
+    trainer = pl.Trainer(
+        max_steps=config.steps,
+        max_epochs=1,
+        accelerator=config.accelerator,
+        devices=1,
+        precision=config.precision,  # type: ignore[arg-type]
+        gradient_clip_val=config.clip or None,
+        deterministic=config.deterministic,
+        callbacks=callbacks,
+        logger=loggers or False,
+        log_every_n_steps=config.log_every,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=str(folder),
+        num_sanity_val_steps=0,
+    )
+    resume = str(checkpoint) if checkpoint.is_file() else None
+    trainer.fit(module, train_dataloaders=loader, ckpt_path=resume, weights_only=True)
+    return module.eval()
+
+
+def _quieten() -> None:
+    # Advice about data-loader workers does not fit a loader that computes batch k on demand.
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*num_workers.*")
+    warnings.filterwarnings("ignore", module="pytorch_lightning", message=".*GPU available.*")

@@ -1,0 +1,1 @@
+"""The commands: train, evaluate, score, simulate. Thin, and blind to what a domain means."""

@@ -1,0 +1,105 @@
+"""From Hydra nodes to the dataclasses of core and domains, once, at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from core.contract import Domain
+from core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from core.attention import Pattern
+    from core.model.encoder import EncoderConfig
+    from core.training.fit import FitConfig
+    from core.training.module import OptimConfig
+
+
+def domain_config(node: DictConfig) -> Any:
+    """The domain's own dataclass, its cross-field checks made."""
+    return OmegaConf.to_object(node)
+
+
+def restored_config(domain: Domain, saved: Mapping[str, Any], overrides: DictConfig) -> Any:
+    """A bundle's domain configuration with the user's `config.` overrides on top."""
+    base = OmegaConf.merge(OmegaConf.structured(domain.config), dict(saved))
+    return OmegaConf.to_object(OmegaConf.merge(base, overrides))
+
+
+def pattern(node: DictConfig) -> Pattern:
+    """conf/attention/*.yaml -> a pattern."""
+    from core.attention import Causal, Dense, Window, bigbird, longformer
+
+    match node.kind:
+        case "window":
+            return Window(node.radius) & Causal() if node.causal else Window(node.radius)
+        case "longformer":
+            return longformer(node.radius, tuple(node.global_positions), causal=node.causal)
+        case "bigbird":
+            return bigbird(
+                node.radius,
+                node.random_blocks,
+                tuple(node.global_positions),
+                node.seed,
+                causal=node.causal,
+            )
+        case "dense":
+            return Dense() & Causal() if node.causal else Dense()
+        case other:
+            raise ConfigError(
+                f"attention.kind: found {other!r}, expected window, longformer, bigbird or dense"
+            )
+
+
+def encoder(config: DictConfig) -> EncoderConfig:
+    """Groups `model` and `attention` -> the encoder."""
+    from core.model.encoder import EncoderConfig
+
+    m = config.model
+    if m.dim % m.heads:
+        raise ConfigError(f"model.dim={m.dim} must be a multiple of model.heads={m.heads}")
+    return EncoderConfig(
+        dim=m.dim,
+        layers=m.layers,
+        heads=m.heads,
+        ffn=m.ffn,
+        dropout=m.dropout,
+        pattern=pattern(config.attention),
+    )
+
+
+def optimiser(node: DictConfig) -> OptimConfig:
+    from core.training.module import OptimConfig
+
+    return OptimConfig(lr=node.lr, weight_decay=node.weight_decay, warmup=node.warmup)
+
+
+def fitting(node: DictConfig) -> FitConfig:
+    from core.training.fit import FitConfig
+
+    names = FitConfig.__dataclass_fields__
+    return FitConfig(**{name: node[name] for name in names})
+
+
+def loggers(node: DictConfig, folder: Path) -> list[Any]:
+    """What follows the loss during a training."""
+    if node.kind == "none":
+        return []
+    if node.kind == "csv":
+        from pytorch_lightning.loggers import CSVLogger
+
+        return [CSVLogger(str(folder), name="", version="")]
+    raise ConfigError(f"logger.kind: found {node.kind!r}, expected csv or none")
+
+
+def use_threads(count: int) -> None:
+    """Limit torch to `count` threads; 0 leaves torch's own choice."""
+    import torch
+
+    if count < 0:
+        raise ConfigError(f"threads: found {count}, expected 0 (torch's choice) or more")
+    if count:
+        torch.set_num_threads(count)

@@ -1,0 +1,170 @@
+"""Around every command: Hydra, answers to mistakes, exit codes, the summary line.
+
+Standard output carries one JSON line, the summary; everything else goes to standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import io
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from core.errors import ConfigError, LongstrandError
+from pipelines.domains import domain_names
+from pipelines.schema import register_schemas
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+Command = Callable[[DictConfig], dict[str, Any]]
+
+log = logging.getLogger("longstrand")
+
+
+def run(command: Command, config_name: str) -> None:
+    """Run `command` on the composed configuration and leave with its exit code."""
+    register_schemas()
+    arguments = sys.argv[1:]
+    sys.argv[1:] = _hydra_arguments(_with_help_domain(arguments, config_name))
+    # Hydra prints its own short error and exits 1; we want the exception, to answer with 2.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
+    try:
+        with _without_schema_groups() if "--help" in arguments else contextlib.nullcontext():
+            main(functools.wraps(command)(lambda config: _guarded(command, config)))()
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {_one_sentence(error)}", file=sys.stderr)
+        for line in suggestions(arguments, config_name):
+            print(line, file=sys.stderr)
+        sys.exit(2)
+
+
+def _guarded(command: Command, config: DictConfig) -> None:
+    start = time.perf_counter()
+    try:
+        _refuse_missing(config)
+        summary = command(config)
+    except (LongstrandError, OmegaConfBaseException) as error:
+        code = error.exit_code if isinstance(error, LongstrandError) else 2
+        log.error("%s", error)
+        _print_summary({"status": "failed", "exit_code": code, "error": str(error)}, start)
+        sys.exit(code)
+    except Exception as error:
+        log.exception("this is a fault of longstrand, not of your input; please report it")
+        _print_summary({"status": "failed", "exit_code": 1, "error": type(error).__name__}, start)
+        sys.exit(1)
+    _print_summary({"status": "done", **summary}, start)
+
+
+def _refuse_missing(config: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(
+            f"missing: {', '.join(f'{key}=...' for key in missing)}; --help says more"
+        )
+
+
+def _print_summary(summary: dict[str, Any], start: float) -> None:
+    summary["seconds"] = round(time.perf_counter() - start, 1)
+    sys.stderr.flush()
+    print(json.dumps(summary, allow_nan=False), flush=True)
+
+
+def job_suffix() -> str:
+    """`-<n>` in job n of a --multirun, else nothing: each job has its own run folder."""
+    config = HydraConfig.get()
+    return (
+        f"-{config.job.num}" if config.mode is not None and config.mode.name == "MULTIRUN" else ""
+    )
+
+
+@contextlib.contextmanager
+def _without_schema_groups() -> Iterator[None]:
+    """Help without the lines of `schema/...`, which nobody chooses from."""
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            yield
+    finally:
+        kept = [line for line in text.getvalue().splitlines() if not line.startswith("schema")]
+        print("\n".join(kept))
+
+
+def _with_help_domain(arguments: list[str], config_name: str) -> list[str]:
+    # Help composes the configuration, which needs some domain to be composed at all.
+    needs_domain = config_name in ("train", "simulate")
+    asks = {"--help", "-h", "--info", "--hydra-help"} & set(arguments)
+    if needs_domain and asks and not any(a.startswith("domain=") for a in arguments):
+        return [*arguments, f"domain={domain_names()[0]}"]
+    return arguments
+
+
+def _hydra_arguments(arguments: list[str]) -> list[str]:
+    """Flags first, because Hydra's parser takes no flag between two overrides. `config.` is an
+    open mapping, checked against the domain's schema once the bundle is read."""
+    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    flags = [a for a in arguments if a not in overrides]
+    return flags + [f"++{o}" if o.startswith("config.") else o for o in overrides]
+
+
+def _one_sentence(error: Exception) -> str:
+    parts = [str(error).strip()]
+    if error.__cause__ is not None and str(error.__cause__).strip() not in parts[0]:
+        parts.append(str(error.__cause__).strip())
+    text = " ".join(" ".join(parts).split())
+    # With typed configurations appending is never the answer that Hydra thinks it is.
+    text = re.sub(r"\s*To append to your config use \+\S+", "", text)
+    return re.sub(r"\s*(Config search path:|full_key:|object_type=).*", "", text)
+
+
+def suggestions(arguments: list[str], config_name: str) -> list[str]:
+    """A near name for each mistyped key or choice on the command line."""
+    overrides = [a.lstrip("+~") for a in arguments if "=" in a and not a.startswith("-")]
+    groups = {
+        p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in CONF.iterdir() if p.is_dir()
+    }
+    good = [o for o in overrides if o.split("=", 1)[1] in groups.get(o.split("=", 1)[0], ())]
+    known = _known_keys(config_name, good) | set(groups)
+    lines = []
+    for override in overrides:
+        key, value = override.split("=", 1)
+        if key in groups and value not in groups[key]:
+            near = difflib.get_close_matches(value, groups[key], n=1)
+            lines += [f"did you mean {key}={near[0]}?"] if near else []
+        elif key not in known and not key.startswith(("hydra.", "config.")):
+            near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.6)
+            lines += [f"did you mean {near[0]}= instead of {key}=?"] if near else []
+    return lines
+
+
+def _known_keys(config_name: str, overrides: list[str]) -> set[str]:
+    if config_name in ("train", "simulate") and not any(o.startswith("domain=") for o in overrides):
+        overrides = [*overrides, f"domain={domain_names()[0]}"]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose(config_name, overrides)
+    return set(_flat_keys(OmegaConf.to_container(config, resolve=False)))
+
+
+def _flat_keys(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    keys = []
+    for name, child in node.items():
+        keys += [f"{prefix}{name}", *_flat_keys(child, f"{prefix}{name}.")]
+    return keys

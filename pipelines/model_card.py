@@ -1,0 +1,61 @@
+"""MODEL_CARD.md of a bundle (after Mitchell et al. 2019), from what the run knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core.contract import Metric
+
+if TYPE_CHECKING:
+    from core.model.encoder import EncoderConfig
+
+_CARD = """# {domain}: {task}
+
+Written by longstrand {version} for the run of {created}.
+
+## What it is
+A sparse transformer encoder: {encoder}.
+
+## What it was trained on
+Data fingerprint `{fingerprint}`. Labels seen: {seen}.
+
+## Figures on held-out rows
+Each beside its floors (models that take no learning worth the name) on the same rows.
+
+{table}
+
+## Use
+Research use. The figures hold for data like that above; check them on your own labelled rows
+with `python -m pipelines.evaluate` before you act on a score. A decision about a person or a
+patient needs a person.
+"""
+
+
+def model_card(
+    manifest: Mapping[str, Any], encoder: EncoderConfig, metrics: Sequence[Metric]
+) -> str:
+    """The card as Markdown."""
+    from core.bundle import library_versions
+
+    seen = manifest["label_intervals"]
+    shown = ", ".join(f"`{s}`" for s in seen[:5]) + (f" and {len(seen) - 5} more" * (len(seen) > 5))
+    size = f"{encoder.layers} layers, width {encoder.dim}, {encoder.heads} heads, {encoder.pattern}"
+    return _CARD.format(
+        domain=manifest["domain"],
+        task=manifest["task"],
+        version=library_versions()["longstrand"],
+        created=manifest["created"],
+        encoder=size,
+        fingerprint=manifest["fingerprint"],
+        seen=shown or "none",
+        table=metric_table(metrics),
+    )
+
+
+def metric_table(metrics: Sequence[Metric]) -> str:
+    """Markdown rows: metric, model, value, 95 % interval."""
+    lines = ["| metric | model | value | 95 % interval |", "|---|---|---|---|"]
+    for m in sorted(metrics, key=lambda m: (m.metric, m.model != "ours", m.model)):
+        lines.append(f"| {m.metric} | {m.model} | {m.value:.4f} | {m.low:.4f} to {m.high:.4f} |")
+    return "\n".join(lines)

@@ -1,0 +1,160 @@
+"""Run folders: where they are, who holds one, and which one to go on with.
+
+runs/<domain>/<run id>/ holds bundle/, metrics.json, predictions.parquet, report.html,
+config.yaml, checkpoints/ and train.log; runs/<domain>/latest points at the newest finished one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from core.errors import ConfigError, LockHeldError
+
+RUN_ID = "LONGSTRAND_RUN_ID"
+_NOT_PART_OF_THE_RUN = ("resume", "runs", "threads")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. `created` comes from the run id, so that a resumed run keeps it."""
+
+    path: Path
+    created: str
+    resumed: bool
+
+    @property
+    def bundle(self) -> Path:
+        return self.path / "bundle"
+
+
+def run_id() -> str:
+    """The id of this process's run. Children and ranks inherit it through the environment."""
+    if RUN_ID not in os.environ:
+        launcher = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        os.environ[RUN_ID] = launcher if launcher != "none" else f"{now}-{os.getpid()}"
+    return os.environ[RUN_ID]
+
+
+def config_hash(config: DictConfig) -> str:
+    """Equal for two commands that would do the same work."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    kept = {k: v for k, v in plain.items() if k not in _NOT_PART_OF_THE_RUN}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def open_run(config: DictConfig, domain: str, suffix: str = "") -> Run:
+    """A new run folder, or the one to resume.
+
+    `resume=auto` takes the newest unfinished run of the same configuration, or starts one;
+    `resume=PATH` that run; `resume=no` always starts one.
+
+    Raises:
+        ConfigError: the run at PATH has another configuration, or is finished.
+    """
+    root = Path(config.runs) / domain
+    wanted = config_hash(config)
+    if config.resume == "auto":
+        found = _newest_unfinished(root, wanted)
+        if found is not None:
+            return _reopen(found)
+    elif config.resume != "no":
+        return _reopen(_checked(Path(config.resume), wanted))
+    path = root / f"{run_id()}{suffix}"
+    path.mkdir(parents=True, exist_ok=True)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    _write(path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    _write(path / "run.json", json.dumps({"config": wanted, "created": created}) + "\n")
+    return Run(path, created, resumed=False)
+
+
+def finish(run: Run) -> None:
+    """Point `latest` at this run, in one step."""
+    link = run.path.parent / "latest"
+    temporary = run.path.parent / f".latest-{os.getpid()}"
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    temporary.symlink_to(run.path.name)
+    os.replace(temporary, link)
+
+
+@contextlib.contextmanager
+def held(run: Run) -> Iterator[None]:
+    """Hold the run folder; the kernel lets go when the process ends, however it ends."""
+    with (run.path / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockHeldError(
+                f"{run.path}: another process is training in this run folder; wait for it, or "
+                "start a run of your own with resume=no"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Copy the log into a file of the run folder."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all."""
+    _write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _newest_unfinished(root: Path, wanted: str) -> Path | None:
+    runs = [p for p in root.glob("*/run.json") if not p.parent.is_symlink()]
+    for marker in sorted(runs, key=lambda p: p.stat().st_mtime, reverse=True):
+        folder = marker.parent
+        finished = (folder / "report.html").exists()
+        if not finished and json.loads(marker.read_text())["config"] == wanted:
+            return folder
+    return None
+
+
+def _checked(path: Path, wanted: str) -> Path:
+    marker = path / "run.json"
+    if not marker.is_file():
+        raise ConfigError(f"resume: {path} is no run folder (it has no run.json)")
+    if json.loads(marker.read_text())["config"] != wanted:
+        raise ConfigError(
+            f"resume: {path} was started with another configuration (its config.yaml says which); "
+            "give the same overrides, or resume=no to start anew"
+        )
+    if (path / "report.html").exists():
+        raise ConfigError(f"resume: {path} is finished; resume=no starts a new run")
+    return path
+
+
+def _reopen(path: Path) -> Run:
+    print(f"resuming {path}", file=sys.stderr)
+    return Run(path, json.loads((path / "run.json").read_text())["created"], resumed=True)

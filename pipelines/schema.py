@@ -1,0 +1,155 @@
+"""Typed configuration: dataclasses that Hydra checks every key and value against.
+
+They live in the group `schema/`, so that they do not show up as choices of `model=` and the
+like; each yaml in conf/ merges its own by `- /schema/...@_here_`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from pipelines.domains import domain_names, load_domain
+
+
+@dataclass
+class ModelSchema:
+    """Size of the encoder."""
+
+    dim: int = 64
+    layers: int = 3
+    heads: int = 4
+    ffn: int = 4
+    dropout: float = 0.1
+
+
+@dataclass
+class WindowSchema:
+    kind: str = "window"
+    radius: int = 64
+    causal: bool = False
+
+
+@dataclass
+class LongformerSchema:
+    kind: str = "longformer"
+    radius: int = 64
+    global_positions: list[int] = field(default_factory=lambda: [0])
+    causal: bool = False
+
+
+@dataclass
+class BigBirdSchema:
+    kind: str = "bigbird"
+    radius: int = 64
+    random_blocks: int = 3
+    global_positions: list[int] = field(default_factory=lambda: [0])
+    seed: int = 0
+    causal: bool = False
+
+
+@dataclass
+class DenseSchema:
+    kind: str = "dense"
+    causal: bool = False
+
+
+@dataclass
+class TrainerSchema:
+    """Optimiser and length of one training; see core.training.fit and core.training.module."""
+
+    steps: int = 1000
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    clip: float = 1.0
+    average: float = 0.0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    deterministic: bool = True
+    checkpoint_every: int = 100
+    log_every: int = 50
+
+
+@dataclass
+class LoggerSchema:
+    """`csv` writes metrics.csv a fold under logs/ in the run folder; `none` writes none."""
+
+    kind: str = MISSING
+
+
+@dataclass
+class TrainSchema:
+    """python -m pipelines.train"""
+
+    domain: Any = MISSING
+    model: Any = MISSING
+    attention: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    seed: int = 0
+    threads: int = 0
+    runs: str = MISSING
+    resume: str = "no"
+
+
+@dataclass
+class SimulateSchema:
+    """python -m pipelines.simulate. A domain may choose its model, attention and trainer, so the
+    groups are here to be chosen from; simulating uses none of them."""
+
+    domain: Any = MISSING
+    model: Any = MISSING
+    attention: Any = MISSING
+    trainer: Any = MISSING
+    out: str = MISSING
+
+
+@dataclass
+class EvaluateSchema:
+    """python -m pipelines.evaluate"""
+
+    bundle: str = MISSING
+    config: dict[str, Any] = field(default_factory=dict)
+    allow_overlap: bool = False
+    out: str | None = None
+    threads: int = 0
+
+
+@dataclass
+class ScoreSchema:
+    """python -m pipelines.score"""
+
+    bundle: str = MISSING
+    input: str = MISSING
+    output: str = MISSING
+    history: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    threads: int = 0
+
+
+_SCHEMAS: dict[tuple[str | None, str], Any] = {
+    ("schema", "train"): TrainSchema,
+    ("schema", "simulate"): SimulateSchema,
+    ("schema", "evaluate"): EvaluateSchema,
+    ("schema", "score"): ScoreSchema,
+    ("schema", "model"): ModelSchema,
+    ("schema", "trainer"): TrainerSchema,
+    ("schema", "logger"): LoggerSchema,
+    ("schema/attention", "window"): WindowSchema,
+    ("schema/attention", "longformer"): LongformerSchema,
+    ("schema/attention", "bigbird"): BigBirdSchema,
+    ("schema/attention", "dense"): DenseSchema,
+}
+
+
+def register_schemas() -> None:
+    """Make the schemas and every domain's config known to Hydra."""
+    store = ConfigStore.instance()
+    for (group, name), node in _SCHEMAS.items():
+        store.store(group=group, name=name, node=node)
+    for name in domain_names():
+        store.store(group="schema/domain", name=name, node=load_domain(name).config)

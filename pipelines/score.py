@@ -1,0 +1,116 @@
+"""Score a file: python -m pipelines.score bundle=DIR input=FILE output=FILE [history=FILE]
+
+Partitions are scored in order into <output>.parts/, so that a killed run goes on where it was;
+the output is written under a temporary name and renamed. The same input and bundle give the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from core.contract import Partition, Scorer
+from core.errors import ConfigError
+from pipelines import build, cli, runs
+from pipelines.domains import load_domain
+
+if TYPE_CHECKING:
+    import polars as pl
+
+log = logging.getLogger("longstrand.score")
+
+
+def score(config: DictConfig) -> dict[str, Any]:
+    """One input file to one output file; returns the summary."""
+    from core.bundle import load_bundle
+
+    build.use_threads(config.threads)
+    bundle = load_bundle(Path(config.bundle))
+    domain = load_domain(bundle.domain)
+    settings = build.restored_config(domain, bundle.config, config.config)
+    input, output = _file(config.input, "input"), Path(config.output)
+    if output.is_dir() or output.resolve() == input.resolve():
+        raise ConfigError(f"output: {output} must be a file name of its own")
+    history = _file(config.history, "history") if config.history else None
+    source = domain.open(settings, "score", input=input, history=history)
+    scorer = domain.task(settings).scorer(bundle, source)
+    parts = source.partitions()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    work = _work_folder(output, f"{bundle.version} {source.fingerprint()} {settings!r}")
+    _score_parts(scorer, parts, work)
+    summary = scorer.write(_frames(work, parts), output)
+    shutil.rmtree(work)
+    return {
+        "command": "score",
+        "domain": domain.name,
+        "model_version": bundle.version,
+        **asdict(summary),
+        "set_aside": source.set_aside().collect().height,
+    }
+
+
+def _file(name: str, key: str) -> Path:
+    path = Path(name)
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise ConfigError(f"{key}: found {found} at {path}, expected one file")
+    return path
+
+
+def _work_folder(output: Path, identity: str) -> Path:
+    """Finished parts of the same input, model and settings are kept; others are thrown away."""
+    work = output.with_name(output.name + ".parts")
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    marker = work / "identity.json"
+    if marker.is_file() and json.loads(marker.read_text()) == digest:
+        return work
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    runs.write_json(marker, digest)
+    return work
+
+
+def _score_parts(scorer: Scorer, parts: Sequence[Partition], work: Path) -> None:
+    state: bytes | None = None
+    for part in sorted(parts, key=lambda p: p.order):
+        done, kept = _part_file(work, part), work / f"{part.key}.state"
+        if done.is_file():
+            state = kept.read_bytes() if part.carries_state else None
+            continue
+        frame, after = scorer.score(part, state if part.carries_state else None)
+        if part.carries_state:
+            kept.write_bytes(after or b"")
+        frame.write_parquet(done.with_suffix(".partial"))
+        os.replace(done.with_suffix(".partial"), done)
+        log.info("scored %s, %d rows", part.key, frame.height)
+        state = after
+
+
+def _frames(work: Path, parts: Sequence[Partition]) -> Iterator[pl.DataFrame]:
+    import polars as pl
+
+    for part in sorted(parts, key=lambda p: p.order):
+        yield pl.read_parquet(_part_file(work, part))
+
+
+def _part_file(work: Path, part: Partition) -> Path:
+    return work / f"{part.key}.parquet"
+
+
+def main() -> None:
+    """Console script longstrand-score."""
+    cli.run(score, "score")
+
+
+if __name__ == "__main__":
+    main()

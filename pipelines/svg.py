@@ -1,0 +1,179 @@
+"""Small inline SVG charts for reports: line, bar, histogram, scatter. No script, no network."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from core.contract import Panel
+
+WIDTH, HEIGHT = 520, 300
+LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 46
+PALETTE = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#c98a1b", "#5b5f62")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear scale from data to pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """About five round values."""
+        raw = (self.high - self.low) / 5
+        power = 10 ** math.floor(math.log10(raw))
+        step = min((m * power for m in (1, 2, 5, 10)), key=lambda s: abs(s - raw))
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        return [k * step for k in range(first, last + 1)]
+
+
+def draw(panel: Panel) -> str:
+    """The panel as one <svg>; a panel without finite data says so instead of drawing axes."""
+    draws: dict[str, Callable[[Panel], str]] = {
+        "line": _points,
+        "scatter": _points,
+        "bar": _bars,
+        "histogram": _histogram,
+    }
+    if panel.data.height == 0:
+        return "<p class='empty'>No data for this chart.</p>"
+    body = draws[panel.kind](panel)
+    return (
+        f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
+        f"aria-label='{html.escape(panel.title, quote=True)}'>{body}</svg>"
+    )
+
+
+def _series(panel: Panel) -> list[tuple[str, pl.DataFrame]]:
+    if panel.series is None:
+        return [("", panel.data)]
+    names = panel.data[panel.series].unique(maintain_order=True).to_list()
+    return [(str(n), panel.data.filter(pl.col(panel.series) == n)) for n in names]
+
+
+def _span(values: Sequence[float], include_zero: bool = False) -> tuple[float, float]:
+    finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    if include_zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if high - low < 1e-12:
+        low, high = low - 0.5, high + 0.5
+    margin = 0.04 * (high - low)
+    return (low if include_zero and low == 0 else low - margin), high + margin
+
+
+def _axes(x: Axis | None, y: Axis, x_name: str, y_name: str) -> str:
+    parts = [f"<path class='axis' d='M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}'/>"]
+    for value in y.ticks():
+        at = y(value)
+        parts.append(f"<path class='grid' d='M{LEFT} {at:.1f}H{WIDTH - RIGHT}'/>")
+        parts.append(f"<text x='{LEFT - 6}' y='{at + 4:.1f}' text-anchor='end'>{value:g}</text>")
+    for value in x.ticks() if x else []:
+        at, foot = x(value), HEIGHT - BOTTOM + 16  # type: ignore[misc]
+        parts.append(f"<text x='{at:.1f}' y='{foot}' text-anchor='middle'>{value:g}</text>")
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(
+        f"<text x='{middle}' y='{HEIGHT - 8}' text-anchor='middle'>{html.escape(x_name)}</text>"
+    )
+    parts.append(
+        f"<text transform='translate(14 {HEIGHT / 2}) rotate(-90)' text-anchor='middle'>"
+        f"{html.escape(y_name)}</text>"
+    )
+    return "".join(parts)
+
+
+def _legend(names: Sequence[str]) -> str:
+    parts = []
+    for i, name in enumerate(n for n in names if n):
+        y = TOP + 8 + 16 * i
+        color = PALETTE[i % len(PALETTE)]
+        parts.append(f"<rect x='{WIDTH - 150}' y='{y - 8}' width='10' height='10' fill='{color}'/>")
+        parts.append(f"<text x='{WIDTH - 134}' y='{y + 1}'>{html.escape(name)}</text>")
+    return "".join(parts)
+
+
+def _points(panel: Panel) -> str:
+    data = panel.data.with_columns(pl.col(panel.x, panel.y).cast(pl.Float64)).drop_nulls()
+    panel = Panel(**{**vars(panel), "data": data})
+    x = Axis(*_span(data[panel.x].to_list()), LEFT, WIDTH - RIGHT)
+    y = Axis(*_span(data[panel.y].to_list()), HEIGHT - BOTTOM, TOP)
+    series = _series(panel)
+    parts = [_axes(x, y, panel.x, panel.y)]
+    for i, (_, frame) in enumerate(series):
+        color = PALETTE[i % len(PALETTE)]
+        places = [
+            (x(a), y(b))
+            for a, b in zip(frame[panel.x], frame[panel.y], strict=True)
+            if math.isfinite(a) and math.isfinite(b)
+        ]
+        if panel.kind == "line":
+            path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
+            parts.append(f"<path d='{path}' fill='none' stroke='{color}' stroke-width='1.8'/>")
+        else:
+            parts += [
+                f"<circle cx='{a:.1f}' cy='{b:.1f}' r='1.6' fill='{color}' fill-opacity='.35'/>"
+                for a, b in places
+            ]
+    return "".join([*parts, _legend([n for n, _ in series])])
+
+
+def _bars(panel: Panel) -> str:
+    labels = [str(v) for v in panel.data[panel.x].unique(maintain_order=True)]
+    series = _series(panel)
+    y = Axis(*_span(panel.data[panel.y].cast(pl.Float64).to_list(), True), HEIGHT - BOTTOM, TOP)
+    slot = (WIDTH - RIGHT - LEFT) / len(labels)
+    bar = 0.8 * slot / len(series)
+    parts = [_axes(None, y, panel.x, panel.y)]
+    for i, (_, frame) in enumerate(series):
+        for label, value in zip(frame[panel.x], frame[panel.y], strict=True):
+            left = LEFT + labels.index(str(label)) * slot + 0.1 * slot + i * bar
+            top, foot = sorted((y(float(value)), y(0.0)))
+            parts.append(
+                f"<rect x='{left:.1f}' y='{top:.1f}' width='{bar:.1f}' "
+                f"height='{foot - top:.1f}' fill='{PALETTE[i % len(PALETTE)]}'>"
+                f"<title>{html.escape(str(label))}: {value:.4g}</title></rect>"
+            )
+    for k, label in enumerate(labels):
+        at = LEFT + (k + 0.5) * slot
+        parts.append(
+            f"<text x='{at:.1f}' y='{HEIGHT - BOTTOM + 16}' text-anchor='middle'>"
+            f"{html.escape(label)}</text>"
+        )
+    return "".join([*parts, _legend([n for n, _ in series])])
+
+
+def _histogram(panel: Panel) -> str:
+    values = panel.data[panel.x].cast(pl.Float64).drop_nulls().drop_nans()
+    edges = np.linspace(*_span(values.to_list()), 41)
+    series = _series(panel)
+    counts = [
+        np.histogram(f[panel.x].cast(pl.Float64).drop_nulls().drop_nans().to_numpy(), edges)[0]
+        for _, f in series
+    ]
+    shares = [c / max(1, c.sum()) for c in counts]
+    x = Axis(float(edges[0]), float(edges[-1]), LEFT, WIDTH - RIGHT)
+    y = Axis(*_span([0.0, *(float(s.max()) for s in shares)], True), HEIGHT - BOTTOM, TOP)
+    parts = [_axes(x, y, panel.x, "share of rows")]
+    for i, share in enumerate(shares):
+        steps = [f"M{x(float(edges[0])):.1f} {y(0.0):.1f}"]
+        for k, value in enumerate(share):
+            steps.append(f"V{y(float(value)):.1f}H{x(float(edges[k + 1])):.1f}")
+        color = PALETTE[i % len(PALETTE)]
+        parts.append(
+            f"<path d='{''.join(steps)}V{y(0.0):.1f}Z' fill='{color}' fill-opacity='.3' "
+            f"stroke='{color}'/>"
+        )
+    return "".join([*parts, _legend([n for n, _ in series])])

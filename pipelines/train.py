@@ -1,0 +1,232 @@
+"""Train a domain's model: python -m pipelines.train domain=NAME [group=choice] [key=value]
+
+Writes runs/<domain>/<run id>/ with the bundle, metrics beside their floors, out-of-fold
+predictions and a report. With no data given it trains on the domain's simulator.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from core.contract import Domain, Fold, Metric, Source, Task
+from core.errors import DataContractError
+from pipelines import build, cli, runs
+from pipelines.domains import load_domain
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from core.model.encoder import EncoderConfig
+
+log = logging.getLogger("longstrand.train")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every fold of one run shares."""
+
+    config: DictConfig
+    run: runs.Run
+    source: Source
+    task: Task
+    encoder: EncoderConfig
+
+
+def train(config: DictConfig) -> dict[str, Any]:
+    """One run: every fold, metrics, bundle, report. Returns the summary."""
+    domain = load_domain(config.domain.name)
+    settings = build.domain_config(config.domain)
+    build.use_threads(config.threads)
+    encoder = build.encoder(config)
+    run = runs.open_run(config, domain.name, cli.job_suffix())
+    with runs.held(run), runs.logged(run.path / "train.log"):
+        settings = _with_data(domain, settings, run.path)
+        source = domain.open(settings, "train")
+        task = domain.task(settings)
+        job = Job(config, run, source, task, encoder)
+        folds = task.folds(source)
+        log.info("%s: %d training(s) of %d steps", run.path, len(folds), config.trainer.steps)
+        predictions = _out_of_fold(job, folds)
+        metrics = _metrics(job, folds, predictions)
+        _finish(job, settings, folds[-1], predictions, metrics)
+    return {
+        "command": "train",
+        "domain": domain.name,
+        "run": str(run.path),
+        "bundle": str(run.bundle),
+        "resumed": run.resumed,
+        "set_aside": source.set_aside().collect().height,
+        "metrics": {m.metric: round(m.value, 4) for m in metrics if m.model == "ours"},
+    }
+
+
+def _with_data(domain: Domain, settings: Any, folder: Path) -> Any:
+    """Point a simulated source at files written into the run folder, once."""
+    if settings.data.source != "simulated":
+        return settings
+    out = folder / "simulated"
+    if not out.is_dir():
+        temporary = folder / "simulated.partial"
+        domain.simulate(settings, temporary)
+        os.replace(temporary, out)
+    return domain.simulated(settings, out)
+
+
+def _out_of_fold(job: Job, folds: Sequence[Fold]) -> pl.DataFrame:
+    import polars as pl
+
+    if not folds:
+        raise DataContractError("no fold could be made: no labelled row passed the filters")
+    parts = [_fold(job, fold, index) for index, fold in enumerate(folds)]
+    return pl.concat([part for part in parts if part is not None])
+
+
+def _fold(job: Job, fold: Fold, index: int) -> pl.DataFrame | None:
+    """Train one fold, or read what an earlier start of this run has finished."""
+    import polars as pl
+
+    folder = job.run.path / "checkpoints" / fold.name
+    finished = folder / "finished.json"
+    if not finished.is_file():
+        _train_fold(job, fold, index, folder)
+        runs.write_json(finished, {"steps": job.config.trainer.steps})
+    return pl.read_parquet(folder / "test.parquet") if len(fold.test) else None
+
+
+def _train_fold(job: Job, fold: Fold, index: int, folder: Path) -> None:
+    import pytorch_lightning as lightning
+    from safetensors.torch import save_file
+
+    from core.training.fit import fit
+
+    task, source = job.task, job.source
+    seed = job.config.seed + 1000 * index
+    log.info("fold %s: train %d, test %d rows", fold.name, len(fold.train), len(fold.test))
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = task.fit_tokenizer(source, fold.train)
+    lightning.seed_everything(seed, verbose=False)
+    module = task.module(tokenizer, job.encoder)
+    loader = task.loader(source, tokenizer, fold.train, seed, job.config.trainer.steps)
+    fit(
+        module,
+        loader,
+        build.optimiser(job.config.trainer),
+        build.fitting(job.config.trainer),
+        folder,
+        seed,
+        build.loggers(job.config.logger, job.run.path / "logs" / fold.name),
+    )
+    calibration = task.calibrate(task.predict(module, source, tokenizer, fold.validation))
+    runs.write_json(folder / "tokenizer.json", tokenizer.to_dict())
+    runs.write_json(folder / "calibration.json", calibration.to_dict())
+    weights = {n: t.detach().cpu().contiguous() for n, t in module.state_dict().items()}
+    save_file(weights, str(folder / "model.safetensors"))
+    if len(fold.test):
+        scored = _scored(task.predict(module, source, tokenizer, fold.test), calibration, fold.name)
+        _write_parquet(scored, folder / "test.parquet")
+
+
+def _scored(predictions: pl.DataFrame, calibration: Any, fold: str) -> pl.DataFrame:
+    import polars as pl
+
+    score = calibration.apply(predictions["raw"].to_numpy())
+    return predictions.with_columns(
+        pl.Series("score", score, dtype=pl.Float64), pl.lit(fold).alias("fold")
+    )
+
+
+def _metrics(job: Job, folds: Sequence[Fold], predictions: pl.DataFrame) -> list[Metric]:
+    """Ours, then every floor measured on the same rows in the same way."""
+    import polars as pl
+
+    metrics = job.task.metrics(job.source, predictions)
+    floors: dict[str, list[pl.DataFrame]] = {}
+    for fold in folds:
+        if len(fold.test):
+            for name, frame in job.task.floors(job.source, fold).items():
+                named = frame.with_columns(
+                    pl.col("raw").cast(pl.Float64).alias("score"), pl.lit(fold.name).alias("fold")
+                )
+                floors.setdefault(name, []).append(named)
+    for name, frames in floors.items():
+        for metric in job.task.metrics(job.source, pl.concat(frames)):
+            metrics.append(Metric(**{**asdict(metric), "model": name}))
+    return metrics
+
+
+def _finish(
+    job: Job, settings: Any, last: Fold, predictions: pl.DataFrame, metrics: list[Metric]
+) -> None:
+    """Write predictions, metrics, bundle and, last, the report: its presence marks the end."""
+    from safetensors.torch import load_file
+
+    from core.bundle import write_bundle
+    from core.calibration import Calibration
+    from pipelines.model_card import model_card
+    from pipelines.report import write_report
+
+    path = job.run.path
+    _write_parquet(predictions, path / "predictions.parquet")
+    rows = [asdict(m) for m in metrics]
+    runs.write_json(path / "metrics.json", rows)
+    folder = path / "checkpoints" / last.name
+    manifest = {
+        "domain": job.config.domain.name,
+        "task": job.task.name,
+        "created": job.run.created,
+        "fingerprint": job.source.fingerprint(),
+        "label_intervals": job.task.label_intervals(job.source, last),
+        "config": plain(settings),
+    }
+    write_bundle(
+        job.run.bundle,
+        manifest=manifest,
+        encoder=job.encoder,
+        weights=load_file(str(folder / "model.safetensors")),
+        tokenizer=json.loads((folder / "tokenizer.json").read_text()),
+        calibration=Calibration.from_dict(json.loads((folder / "calibration.json").read_text())),
+        metrics=rows,
+        model_card=model_card(manifest, job.encoder, metrics),
+    )
+    panels = job.task.panels(job.source, predictions)
+    title = f"{job.config.domain.name}: {job.task.name}"
+    write_report(path / "report.html", title, manifest, metrics, panels)
+    runs.finish(job.run)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, enums and paths -> what YAML and JSON know."""
+    from enum import Enum
+
+    if is_dataclass(value) and not isinstance(value, type):
+        return {k: plain(v) for k, v in vars(value).items()}
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, Enum):
+        return value.name
+    return str(value) if isinstance(value, Path) else value
+
+
+def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    temporary = path.with_suffix(".partial")
+    frame.write_parquet(temporary)
+    os.replace(temporary, path)
+
+
+def main() -> None:
+    """Console script longstrand-train."""
+    cli.run(train, "train")
+
+
+if __name__ == "__main__":
+    main()

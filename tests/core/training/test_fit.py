@@ -1,0 +1,67 @@
+"""Averaged weights, and what a checkpoint holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.errors import ConfigError
+from core.training.fit import FitConfig, fit
+from core.training.loader import StepLoader, generator_at
+from core.training.module import OptimConfig, SequenceModule
+
+
+class Line(SequenceModule):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3, 1))
+        self.seen: list[Tensor] = []
+
+    def loss(self, batch: Tensor) -> Tensor:
+        return ((batch @ self.weight - batch.sum(1, keepdim=True)) ** 2).mean()
+
+    def on_train_batch_end(self, *args: object) -> None:
+        self.seen.append(self.weight.detach().clone())
+
+
+def _loader(steps: int) -> StepLoader:
+    return StepLoader(lambda k: torch.randn(8, 3, generator=generator_at(0, k)), steps)
+
+
+def _fit(folder: Path, **options: object) -> Line:
+    config = FitConfig(steps=20, checkpoint_every=5, accelerator="cpu", **options)  # type: ignore[arg-type]
+    line = Line()
+    fit(line, _loader(20), OptimConfig(lr=0.05), config, folder, seed=0)
+    return line
+
+
+def test_averaged_weights_are_the_average_of_the_steps(tmp_path: Path) -> None:
+    line = _fit(tmp_path, average=0.9)
+    torch.manual_seed(0)
+    expected = torch.randn(3, 1)
+    for step, weight in enumerate(line.seen, start=1):
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weight
+    torch.testing.assert_close(line.weight.detach(), expected)
+
+
+def test_every_checkpoint_loads_without_a_pickle_of_ours(tmp_path: Path) -> None:
+    _fit(tmp_path, average=0.9)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 20
+    assert not (tmp_path / "last.partial").exists()
+
+
+def test_bf16_trains_and_keeps_fp32_weights(tmp_path: Path) -> None:
+    line = _fit(tmp_path, precision="bf16-mixed")
+    assert line.weight.dtype == torch.float32
+    assert not torch.equal(line.seen[0], line.seen[-1])
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected 32-true or bf16-mixed"):
+        FitConfig(precision="16")

@@ -1,0 +1,64 @@
+"""Mistakes on the command line are answered in a sentence, with exit code 2, within moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.pipelines.conftest import Outcome
+
+Run = Callable[..., Outcome]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "near"),
+    [
+        (["domain=toi"], "Could not find 'domain/toi'", "did you mean domain=toy?"),
+        (["domain=toy", "model.dimm=3"], "Key 'dimm' not in", "did you mean model.dim="),
+        (["domain=toy", "trainr.steps=3"], "Key 'trainr' not in", "did you mean trainer.steps="),
+        (["domain=toy", "model.dim=wide"], "could not be converted to Integer", ""),
+        ([], "You must specify 'domain'", ""),
+    ],
+)
+def test_a_mistyped_argument_is_named_with_its_nearest_neighbour(
+    command: Run, arguments: list[str], said: str, near: str
+) -> None:
+    outcome = command("train", *arguments)
+    assert outcome.code == 2
+    assert said in outcome.stderr
+    assert near in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "score", "simulate"])
+def test_help_lists_choices_without_importing_torch(command: Run, name: str) -> None:
+    outcome = command(name, "--help", PYTHONPROFILEIMPORTTIME="1")
+    assert outcome.code == 0
+    assert "== Settings (key=value) ==" in outcome.stdout
+    assert "schema/" not in outcome.stdout
+    assert "| torch" not in outcome.stderr
+
+
+def test_a_bad_value_is_refused_before_any_run_folder_exists(command: Run, tmp_path) -> None:
+    outcome = command("train", "domain=toy", "model.dim=10", "model.heads=4")
+    assert outcome.code == 2
+    assert "model.dim=10 must be a multiple of model.heads=4" in outcome.stderr
+    assert outcome.summary["exit_code"] == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_missing_arguments_are_named(command: Run) -> None:
+    outcome = command("score", "input=a.csv")
+    assert outcome.code == 2
+    assert "missing: bundle=..., output=..." in outcome.stderr
+
+
+def test_a_decoy_conf_in_the_working_directory_changes_nothing(command: Run, tmp_path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "__init__.py").write_text("")
+    (tmp_path / "conf" / "train.yaml").write_text("seed: 999\n")
+    (tmp_path / "conf.py").write_text("raise SystemExit(9)\n")
+    outcome = command("train", "domain=toy", "--cfg", "job")
+    assert outcome.code == 0
+    assert "seed: 0" in outcome.stdout

@@ -1,0 +1,52 @@
+"""The report is one page that parses, escapes what it is given, and draws what it is told."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from core.contract import Metric, Panel
+from pipelines.evaluate import overlap
+from pipelines.report import write_report
+from pipelines.svg import draw
+
+FRAME = pl.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 0.5, None, 2.0], "s": list("ppqq")})
+
+
+@pytest.mark.parametrize("kind", ["line", "bar", "histogram", "scatter"])
+@pytest.mark.parametrize("series", [None, "s"])
+def test_every_chart_is_well_formed(kind: str, series: str | None) -> None:
+    data = FRAME if kind != "bar" else FRAME.drop_nulls()
+    svg = ET.fromstring(draw(Panel("A < B", kind, data, "a", "b", series)))  # type: ignore[arg-type]
+    marks = svg.findall(".//circle") + svg.findall(".//rect") + svg.findall(".//path[@stroke]")
+    assert marks
+
+
+def test_a_bar_is_as_high_as_its_value() -> None:
+    data = pl.DataFrame({"name": ["x", "y"], "value": [1.0, 3.0]})
+    svg = ET.fromstring(draw(Panel("t", "bar", data, "name", "value")))
+    low, high = (float(r.get("height", 0)) for r in svg.findall(".//rect"))
+    assert high / low == pytest.approx(3.0, abs=0.02)
+
+
+def test_the_page_lists_each_metric_beside_its_floor_and_escapes_names(tmp_path: Path) -> None:
+    metrics = [
+        Metric("d", "p", "floor<b>", "ap", 0.2, 0.1, 0.3),
+        Metric("d", "p", "ours", "ap", 0.5, 0.4, 0.6),
+    ]
+    manifest = {"created": "now", "fingerprint": "f"}
+    write_report(tmp_path / "report.html", "T", manifest, metrics, [])
+    page = (tmp_path / "report.html").read_text()
+    assert page.index("<td>ours</td>") < page.index("floor&lt;b&gt;")
+    assert "http" not in page
+
+
+def test_overlap_is_by_name_and_half_open_interval() -> None:
+    seen = ["chr1:100-200", "time:2018-04-01T00:00:00/2018-08-01T00:00:00"]
+    assert overlap(["chr1:200-300", "chr2:100-200"], seen) == []
+    assert overlap(["chr1:199-300"], seen) == ["chr1:199-300"]
+    assert overlap(["time:2018-07-31T23:59:59/2018-09-01T00:00:00"], seen)
+    assert overlap(["time:2018-08-01T00:00:00/2018-09-01T00:00:00"], seen) == []

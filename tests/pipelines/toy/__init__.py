@@ -1,0 +1,62 @@
+"""A third domain, as small as the contract allows: numbers whose label is their windowed sum.
+
+The tests copy this folder to domains/toy of a copy of the project and toy.yaml to conf/domain/:
+that is all a new domain needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class ToyData:
+    source: str = "simulated"
+    path: str = ""
+
+
+@dataclass
+class ToyConfig:
+    name: str = "toy"
+    data: ToyData = field(default_factory=ToyData)
+    rows: int = 60
+
+
+class ToyDomain:
+    name = "toy"
+    config = ToyConfig
+
+    def open(
+        self,
+        config: ToyConfig,
+        purpose: str,
+        *,
+        input: Path | None = None,
+        history: Path | None = None,
+    ) -> Any:
+        from domains.toy.task import ToySource
+
+        return ToySource(input if input is not None else Path(config.data.path))
+
+    def task(self, config: ToyConfig) -> Any:
+        from domains.toy.task import ToyTask
+
+        return ToyTask()
+
+    def simulate(self, config: ToyConfig, out: Path) -> None:
+        import numpy as np
+        import polars as pl
+
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(config.rows, 8)).round(3)
+        frame = pl.DataFrame(x, schema=[f"x{i}" for i in range(8)], orient="row")
+        out.mkdir(parents=True)
+        frame.with_columns(pl.sum_horizontal(pl.all()).alias("y")).write_csv(out / "toy.csv")
+
+    def simulated(self, config: ToyConfig, out: Path) -> ToyConfig:
+        return ToyConfig(data=ToyData("files", str(out / "toy.csv")), rows=config.rows)
+
+
+domain = ToyDomain()
