@@ -1,0 +1,98 @@
+"""Fraud on transaction streams: schema, tokens, keyed views, scoring, simulator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from core.errors import ConfigError
+from domains.finance.config import FinanceConfig, check_config
+
+if TYPE_CHECKING:
+    from domains.finance.source import TransactionSource
+    from domains.finance.task import FraudTask
+
+
+class FinanceDomain:
+    """What pipelines know of this package. Imports wait until they are needed, so that printing
+    a configuration loads neither torch nor polars."""
+
+    name = "finance"
+    config = FinanceConfig
+
+    def open(
+        self,
+        config: FinanceConfig,
+        purpose: Literal["train", "score"],
+        *,
+        input: Path | None = None,
+        history: Path | None = None,
+    ) -> TransactionSource:
+        """Read and check transactions.
+
+        Raises:
+            ConfigError: a needed path is missing, or one is given that the purpose has no use for.
+            DataContractError: the file breaks the contract as a whole.
+        """
+        from domains.finance.schema import load_schema
+        from domains.finance.source import TransactionSource
+
+        check_config(config)
+        data = config.data
+        if purpose == "train":
+            _refuse("input", input, "training reads domain.data.path")
+            _refuse("history", history, "training data is its own history")
+            input = Path(_needed("domain.data.path", data.path, "simulate data first, or name it"))
+        elif input is None:
+            raise ConfigError("input: found none, expected a CSV or Parquet file to score")
+        advice = "name a ready one such as handbook, or write a YAML file"
+        schema = load_schema(_needed("domain.data.schema", data.schema, advice))
+        _check_views(config, dict(schema.entities))
+        return TransactionSource(Path(input), schema, purpose == "train", history)
+
+    def task(self, config: FinanceConfig) -> FraudTask:
+        from domains.finance.task import FraudTask
+
+        check_config(config)
+        return FraudTask(config)
+
+    def simulate(self, config: FinanceConfig, out: Path) -> None:
+        """transactions.parquet, transactions.csv, schema.yaml and README.txt into `out`."""
+        from domains.finance.simulate import write_simulation
+
+        check_config(config)
+        write_simulation(config.data, Path(out))
+
+    def simulated(self, config: FinanceConfig, out: Path) -> FinanceConfig:
+        data = replace(
+            config.data,
+            source="files",
+            path=str(Path(out) / "transactions.parquet"),
+            schema="simulated",
+        )
+        return replace(config, data=data)
+
+
+def _needed(where: str, value: str | None, advice: str) -> str:
+    if not value:
+        raise ConfigError(f"{where}: found nothing, expected a file; {advice}")
+    return value
+
+
+def _refuse(where: str, value: Any, why: str) -> None:
+    if value is not None:
+        raise ConfigError(f"{where}: found {value}, expected none: {why}")
+
+
+def _check_views(config: FinanceConfig, entities: dict[str, str]) -> None:
+    for view in config.views:
+        unknown = [name for name in view.key if name not in entities]
+        if unknown:
+            raise ConfigError(
+                f"domain.views: found key {', '.join(unknown)}, expected entities of the schema: "
+                f"{', '.join(entities)}"
+            )
+
+
+domain = FinanceDomain()

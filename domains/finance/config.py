@@ -1,0 +1,160 @@
+"""What a user may choose for the finance domain: plain dataclasses that Hydra can check."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import date
+
+from core.errors import ConfigError
+
+SOURCES = ("simulated", "files")
+TASKS = ("fraud",)
+
+
+@dataclass
+class View:
+    """One history an event looks at.
+
+    Args:
+        key: names of schema entities; several make a composite key, none is the recent stream.
+        window: events, the event itself included; null is the whole past.
+        labels: whether labels that have matured are part of it.
+    """
+
+    key: list[str] = field(default_factory=list)
+    window: int | None = 64
+    labels: bool = True
+
+    @property
+    def name(self) -> str:
+        return "+".join(self.key) or "recent"
+
+
+@dataclass
+class FinanceData:
+    """Where transactions come from.
+
+    Args:
+        source: `files` reads `path`; `simulated` is what `simulate` writes.
+        path: CSV or Parquet file.
+        schema: YAML file that maps its columns to roles, or the name of a ready one
+            (domains/finance/schemas: handbook, sparkov, simulated).
+        seed, customers, terminals, days: of the simulator.
+    """
+
+    source: str = "simulated"
+    path: str | None = None
+    schema: str | None = None
+    seed: int = 0
+    customers: int = 500
+    terminals: int = 1000
+    days: int = 90
+
+
+@dataclass
+class Split:
+    """Splits by time; days are UTC dates.
+
+    Args:
+        train_before: rows from this day on are never learned from. The last `validation_days`
+            before it calibrate; rows whose label was not yet known when those began are left out.
+        test_from, test_until: the test is every row from the first day up to, not including, the
+            second. The label delay must fit between `train_before` and `test_from`.
+    """
+
+    train_before: str = "2024-03-04"
+    test_from: str = "2024-03-11"
+    test_until: str = "2024-03-31"
+    validation_days: int = 5
+
+
+def _default_views() -> list[View]:
+    return [View(["customer"], 128), View(["terminal"], 64)]
+
+
+@dataclass
+class FinanceConfig:
+    """Args:
+    batch_size: targets a step.
+    negative_rate: share of legitimate rows drawn for every pass over the frauds.
+    bins, tail_bins: of a number; the latter lie beyond its last two percent.
+    """
+
+    name: str = "finance"
+    task: str = "fraud"
+    data: FinanceData = field(default_factory=FinanceData)
+    split: Split = field(default_factory=Split)
+    views: list[View] = field(default_factory=_default_views)
+    batch_size: int = 512
+    negative_rate: float = 0.04
+    bins: int = 64
+    tail_bins: int = 24
+
+
+def check_config(config: FinanceConfig) -> None:
+    """Cross-field checks.
+
+    Raises:
+        ConfigError: a value is out of range or two contradict each other.
+    """
+    _require(config.task in TASKS, "task", config.task, f"one of {', '.join(TASKS)}")
+    data = config.data
+    _require(data.source in SOURCES, "data.source", data.source, f"one of {', '.join(SOURCES)}")
+    sizes = {"customers": data.customers, "terminals": data.terminals, "days": data.days}
+    for name, value in sizes.items():
+        _require(value >= 1, f"data.{name}", value, "at least 1")
+    _require(config.batch_size >= 2, "batch_size", config.batch_size, "at least 2")
+    _require(0 < config.negative_rate <= 1, "negative_rate", config.negative_rate, "in (0, 1]")
+    _require(config.bins >= 2, "bins", config.bins, "at least 2")
+    _require(config.tail_bins >= 1, "tail_bins", config.tail_bins, "at least 1")
+    _require(bool(config.views), "views", "none", "at least one view")
+    names = [view.name for view in config.views]
+    _require(len(set(names)) == len(names), "views", ", ".join(names), "different keys")
+    for view in config.views:
+        where = f"window of view {view.name}"
+        _require(view.window is None or view.window >= 1, where, view.window, "null or at least 1")
+    _check_split(config.split)
+
+
+def _check_split(split: Split) -> None:
+    days = [
+        parse_day(f"split.{name}", getattr(split, name))
+        for name in ("train_before", "test_from", "test_until")
+    ]
+    text = f"{split.train_before}, {split.test_from}, {split.test_until}"
+    wanted = "train_before <= test_from < test_until"
+    _require(days[0] <= days[1] < days[2], "split", text, wanted)
+    _require(split.validation_days >= 1, "split.validation_days", split.validation_days, ">= 1")
+
+
+def parse_day(where: str, text: str) -> date:
+    """ISO date.
+
+    Raises:
+        ConfigError: not one.
+    """
+    try:
+        return date.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"domain.{where}: found {text!r}, expected a date such as 2018-08-01"
+        ) from None
+
+
+def parse_delay(where: str, text: str) -> int:
+    """A span such as 7d, 36h or 90m in microseconds.
+
+    Raises:
+        ConfigError: not one.
+    """
+    found = re.fullmatch(r"\s*(\d+)\s*([dhms])\s*", str(text))
+    if not found:
+        raise ConfigError(f"{where}: found {text!r}, expected a span such as 7d, 36h or 90m")
+    seconds = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}[found[2]]
+    return int(found[1]) * seconds * 1_000_000
+
+
+def _require(fine: bool, where: str, found: object, expected: str) -> None:
+    if not fine:
+        raise ConfigError(f"domain.{where}: found {found!r}, expected {expected}")

@@ -1,0 +1,73 @@
+"""The fraud network: event embedding -> keyed encoder -> one logit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.utilities import move_data_to_device
+from torch import Tensor, nn
+
+from core.model.keyed import KeyedEncoder, KeyedEncoderConfig, Memory
+from core.training.module import SequenceModule
+from domains.finance.batches import Gatherer
+from domains.finance.tokens import FinanceTokenizer
+
+UNKNOWN_DROP = 0.02
+"""Share of category tokens that training replaces by the unknown token, so that it is trained."""
+
+
+class EventEmbedding(nn.Module):
+    """Token ids, continuous inputs and gaps of an event -> [n, D]."""
+
+    def __init__(self, tokenizer: FinanceTokenizer, views: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.EmbeddingBag(sum(tokenizer.sizes), dim, mode="sum")
+        nn.init.normal_(self.table.weight, std=0.3)
+        self.linear = nn.Linear(tokenizer.floats + 2 * views, dim)
+        self.categories = tokenizer.category_columns
+        unknown = torch.tensor(tokenizer.offsets)
+        self.register_buffer("unknown", unknown, persistent=False)
+
+    def forward(self, ids: Tensor, floats: Tensor) -> Tensor:
+        """[n, K] int64 ids and [n, P] inputs (continuous, then gaps) -> [n, D]."""
+        if self.training and self.categories.start < self.categories.stop:
+            dropped = torch.rand(ids.shape, device=ids.device) < UNKNOWN_DROP
+            dropped[:, : self.categories.start] = False
+            dropped[:, self.categories.stop :] = False
+            ids = torch.where(dropped, self.unknown, ids)
+        return self.table(ids) + self.linear(floats)
+
+
+class FraudModule(SequenceModule):
+    """Log-odds of fraud. The loss is binary cross-entropy on sampled targets; the batch's
+    `offset` is what the sampling added to the log-odds, so that raw scores need no weights."""
+
+    def __init__(self, tokenizer: FinanceTokenizer, encoder: KeyedEncoderConfig) -> None:
+        super().__init__()
+        self.embed = EventEmbedding(tokenizer, len(encoder.views), encoder.dim)
+        self.encoder = KeyedEncoder(encoder)
+        self.head = nn.Sequential(
+            nn.Linear(encoder.dim, encoder.ffn), nn.GELU(), nn.Linear(encoder.ffn, 1)
+        )
+
+    def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
+        """[T] log-odds of these places of a stream, from their gathered windows."""
+        windows = [view.window for view in self.encoder.config.views]
+        batch = move_data_to_device(gatherer.gather(targets, windows), self.device)
+        events = self.embed(batch["ids"], batch["floats"])
+        target, *memories = events.split(batch["sizes"])
+        times, *memory_times = batch["times"].split(batch["sizes"])
+        _, *states = batch["states"].split(batch["sizes"])
+        memory = [
+            Memory(*parts)
+            for parts in zip(memories, memory_times, states, batch["slots"], strict=True)
+        ]
+        return self.head(self.encoder.targets(target, times, memory))[:, 0]
+
+    def loss(self, batch: Mapping[str, Any]) -> Tensor:
+        logits = self.logits(batch["gatherer"], batch["targets"])
+        return F.binary_cross_entropy_with_logits(logits + batch["offset"], batch["label"])

@@ -1,0 +1,240 @@
+"""The supervised task: the probability that a transaction is fraud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from core.calibration import Calibration, fit_platt
+from core.contract import Fold, Metric, Panel
+from core.errors import ConfigError, TooFewLabelsError
+from core.model.keyed import KeyedEncoderConfig, KeyedView
+from core.training.loader import StepLoader
+from domains.finance import floors
+from domains.finance.batches import Gatherer, sampled_batches
+from domains.finance.config import FinanceConfig, parse_day
+from domains.finance.metrics import fraud_metrics
+from domains.finance.model import FraudModule
+from domains.finance.panels import fraud_panels
+from domains.finance.stream import DAY, Stream
+from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
+
+if TYPE_CHECKING:
+    from core.bundle import Bundle
+    from core.model.encoder import EncoderConfig
+    from domains.finance.scorer import FraudScorer
+    from domains.finance.source import TransactionSource
+
+PREDICT_ROWS = 2048
+
+
+class FraudTask:
+    """Learns from labelled rows before a day, tests on every row of a later stretch."""
+
+    name = "fraud"
+
+    def __init__(self, config: FinanceConfig) -> None:
+        self.config = config
+
+    def folds(self, source: TransactionSource) -> list[Fold]:
+        """One fold by time.
+
+        Validation is the last `validation_days` before `train_before`. Training rows are those
+        whose labels were known when validation began, so calibration sees the same lag between
+        learning and scoring as the test does. Rows between serve as history only.
+
+        Raises:
+            ConfigError: the label delay does not fit between training and test.
+        """
+        split, delay = self.config.split, source.schema.label_delay
+        before = _midnight("split.train_before", split.train_before)
+        test_from = _midnight("split.test_from", split.test_from)
+        test_until = _midnight("split.test_until", split.test_until)
+        if before + timedelta(microseconds=delay) > test_from:
+            raise ConfigError(
+                f"domain.split: found test_from={split.test_from}, expected at least "
+                f"{delay / DAY:g} days after train_before={split.train_before}: labels of the "
+                "last training rows are not known earlier"
+            )
+        validation_from = before - timedelta(days=split.validation_days)
+        known_from = validation_from - timedelta(microseconds=delay)
+        time, labelled = pl.col("time"), pl.col("label").is_not_null()
+        fold = Fold(
+            "time",
+            train=_rows(source, (time < known_from) & labelled),
+            validation=_rows(source, (time >= validation_from) & (time < before) & labelled),
+            test=_rows(source, (time >= test_from) & (time < test_until)),
+        )
+        for name in ("train", "validation", "test"):
+            if not len(getattr(fold, name)):
+                raise TooFewLabelsError(
+                    f"{source.path}: found no {name} rows, the file spans "
+                    f"{source.events['time'].min():%Y-%m-%d} to "
+                    f"{source.events['time'].max():%Y-%m-%d}; correct domain.split"
+                )
+        return [fold]
+
+    def fit_tokenizer(self, source: TransactionSource, rows: pl.Series) -> FinanceTokenizer:
+        events = source.events.filter(pl.col("row").is_in(rows.implode()))
+        config = self.config
+        return fit_tokenizer(events, config.bins, config.tail_bins, source.schema.time_zone)
+
+    def load_tokenizer(self, state: Mapping[str, Any]) -> FinanceTokenizer:
+        return FinanceTokenizer.from_dict(state)
+
+    def loader(
+        self,
+        source: TransactionSource,
+        tokenizer: FinanceTokenizer,
+        rows: pl.Series,
+        seed: int,
+        steps: int,
+    ) -> StepLoader:
+        """Batches of sampled targets. Windows reach back from a target, never beyond it."""
+        gatherer = self._gatherer(source, tokenizer)
+        places = _places(source, rows)
+        config = self.config
+        batch_at = sampled_batches(gatherer, places, seed, config.batch_size, config.negative_rate)
+        return StepLoader(batch_at, steps)
+
+    def module(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
+        return FraudModule(tokenizer, keyed_config(self.config, encoder))
+
+    def predict(
+        self,
+        module: FraudModule,
+        source: TransactionSource,
+        tokenizer: FinanceTokenizer,
+        rows: pl.Series,
+    ) -> pl.DataFrame:
+        """Columns row, label, raw (log-odds), day, amount, entity (a number without meaning that
+        tells the first entity's values apart)."""
+        gatherer = self._gatherer(source, tokenizer)
+        places = _places(source, rows)
+        return _frame(source, places, predict_logits(module, gatherer, places))
+
+    def calibrate(self, validation: pl.DataFrame) -> Calibration:
+        known = validation.filter(pl.col("label").is_not_null())
+        return fit_platt(known["raw"].to_numpy(), known["label"].to_numpy())
+
+    def metrics(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
+        return fraud_metrics(source.path.stem, "all_rows", predictions)
+
+    def floors(self, source: TransactionSource, fold: Fold) -> dict[str, pl.DataFrame]:
+        """Probabilities by the amount alone and by the Handbook's aggregates. Aggregates take
+        labels with the same delay as the model."""
+        stream = self._stream(source, self.fit_tokenizer(source, fold.train))
+        amount = source.events[f"number:{source.schema.amount}"].to_numpy()
+        train, test = _places(source, fold.train), _places(source, fold.test)
+        features = {
+            "amount": floors.amount_feature(amount),
+            "logistic_regression": floors.aggregate_features(
+                stream, amount, source.schema.label_delay
+            ),
+        }
+        return {
+            name: _frame(
+                source, test, floors.logistic_regression(values, stream.label == 1, train, test)
+            )
+            for name, values in features.items()
+        }
+
+    def label_intervals(self, source: TransactionSource, fold: Fold) -> list[str]:
+        """Training and calibration rows, from the first to the last of their days."""
+        intervals = []
+        for rows in (fold.train, fold.validation):
+            time = source.events.filter(pl.col("row").is_in(rows.implode()))["time"]
+            if len(time):
+                intervals.append(f"time:{time.min().isoformat()}/{time.max().isoformat()}")
+        return intervals
+
+    def scorer(self, bundle: Bundle, source: TransactionSource) -> FraudScorer:
+        from domains.finance.scorer import FraudScorer
+
+        return FraudScorer(self, bundle, source)
+
+    def panels(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Panel]:
+        return fraud_panels(predictions)
+
+    def view_entities(self) -> list[list[str]]:
+        """Entities of each view's key."""
+        return [list(view.key) for view in self.config.views]
+
+    def _stream(self, source: TransactionSource, tokenizer: FinanceTokenizer) -> Stream:
+        return tokenizer.encode(source.events, self.view_entities()).after(None)
+
+    def _gatherer(self, source: TransactionSource, tokenizer: FinanceTokenizer) -> Gatherer:
+        return Gatherer(self._stream(source, tokenizer), source.schema.label_delay)
+
+
+def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderConfig:
+    """The encoder's sizes on this configuration's views.
+
+    A pattern over positions means nothing between keys, so it can say one of two things: `Window`
+    keeps every view's own window, `Dense` lifts them all (the dense twin).
+
+    Raises:
+        ConfigError: another pattern.
+    """
+    kind = type(encoder.pattern).__name__
+    if kind not in ("Window", "Dense"):
+        raise ConfigError(
+            f"attention: found {kind}, expected window (each view's own) or dense (a key's whole "
+            "past) for the finance domain"
+        )
+    return KeyedEncoderConfig(
+        views=tuple(
+            KeyedView(view.name, None if kind == "Dense" else view.window, view.labels)
+            for view in config.views
+        ),
+        dim=encoder.dim,
+        heads=encoder.heads,
+        rounds=encoder.layers,
+        ffn=encoder.ffn * encoder.dim,
+        dropout=encoder.dropout,
+        time_unit=float(DAY),
+    )
+
+
+def predict_logits(module: FraudModule, gatherer: Gatherer, places: np.ndarray) -> np.ndarray:
+    """[T] log-odds at these stream places, float64."""
+    module.eval()
+    found = [np.empty(0)]
+    with torch.no_grad():
+        for start in range(0, len(places), PREDICT_ROWS):
+            part = module.logits(gatherer, places[start : start + PREDICT_ROWS])
+            found.append(part.double().cpu().numpy())
+    return np.concatenate(found)
+
+
+def _frame(source: TransactionSource, places: np.ndarray, raw: np.ndarray) -> pl.DataFrame:
+    events = source.events[places]
+    entity = next(iter(source.schema.entities))
+    return events.select(
+        "row",
+        "label",
+        pl.Series("raw", raw, dtype=pl.Float64),
+        pl.col("time").dt.date().alias("day"),
+        pl.col(f"number:{source.schema.amount}").alias("amount"),
+        pl.col(f"entity:{entity}").rank("dense").cast(pl.Int64).alias("entity"),
+    )
+
+
+def _rows(source: TransactionSource, where: pl.Expr) -> pl.Series:
+    return source.events.filter(where)["row"]
+
+
+def _places(source: TransactionSource, rows: pl.Series) -> np.ndarray:
+    """Where these rows stand in the stream, in time order."""
+    wanted = source.events.select(pl.col("row").is_in(rows.implode())).to_series()
+    return np.flatnonzero(wanted.to_numpy())
+
+
+def _midnight(where: str, text: str) -> datetime:
+    day = parse_day(where, text)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
