@@ -1,0 +1,79 @@
+"""Genomics: sequence and gene structure in, the effect of every single-base substitution out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from core.errors import ConfigError
+from domains.genomics.config import GenomicsConfig
+
+if TYPE_CHECKING:
+    from domains.genomics.effect import EffectTask
+    from domains.genomics.scoring import VariantFile
+    from domains.genomics.source import LabelledSource
+
+
+class GenomicsDomain:
+    """Implements `core.contract.Domain`. Importing it loads neither torch nor pysam."""
+
+    name = "genomics"
+    config = GenomicsConfig
+
+    def open(
+        self,
+        config: GenomicsConfig,
+        purpose: Literal["train", "score"],
+        *,
+        input: Path | None = None,
+        history: Path | None = None,
+    ) -> LabelledSource | VariantFile:
+        """`train` reads reference, annotation and labelled variants; `score` reads the reference,
+        the annotation and the VCF `input`.
+
+        Raises:
+            ConfigError: a missing path, or `history`, which variants do not have.
+        """
+        if history is not None:
+            raise ConfigError(f"history={history}: variants have no history; leave it out")
+        if purpose == "train":
+            from domains.genomics.source import LabelledSource
+
+            if config.data.source == "simulated":
+                raise ConfigError(
+                    "data.source: simulated data must be written first (pipelines.simulate)"
+                )
+            return LabelledSource(config)
+        from domains.genomics.scoring import VariantFile
+
+        if input is None:
+            raise ConfigError("input: found none, expected the VCF to score")
+        return VariantFile(config, Path(input))
+
+    def task(self, config: GenomicsConfig) -> EffectTask:
+        from domains.genomics.effect import EffectTask
+
+        return EffectTask(config)
+
+    def simulate(self, config: GenomicsConfig, out: Path) -> None:
+        """Write genome.fa, genes.gff3, variants.vcf.gz, their indexes and README.txt."""
+        from domains.genomics.simulate import write_simulation
+
+        write_simulation(config.data.simulation, Path(out))
+
+    def simulated(self, config: GenomicsConfig, out: Path) -> GenomicsConfig:
+        """The same config, reading the files that `simulate` wrote to `out`."""
+        out = Path(out)
+        data = replace(
+            config.data,
+            source="files",
+            fasta=str(out / "genome.fa"),
+            annotation=str(out / "genes.gff3"),
+            variants=str(out / "variants.vcf.gz"),
+            label="EFFECT",
+        )
+        return replace(config, data=data)
+
+
+domain = GenomicsDomain()

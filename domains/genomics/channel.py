@@ -1,0 +1,77 @@
+"""Gene structure as numbers a base: codon place, exon, intron, UTR, start codon, splice sites."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from domains.genomics.annotation import Transcript
+
+_KINDS = (
+    "codon0",
+    "codon1",
+    "codon2",
+    "start",
+    "exon",
+    "intron",
+    "utr5",
+    "utr3",
+    "donor",
+    "acceptor",
+)
+CHANNELS = tuple(f"{strand}_{kind}" for strand in ("plus", "minus") for kind in _KINDS)
+# Channels are kept as int8 hundredths: a quarter of the memory of float32 on a whole genome.
+UNIT = 100
+SPLICE_CAP = 256
+
+
+def splice_level(distance: np.ndarray) -> np.ndarray:
+    """Nearness to an exon border on a log scale: 1 at the border, 0 from SPLICE_CAP bases on."""
+    return 1 - np.log1p(np.minimum(distance, SPLICE_CAP)) / np.log1p(SPLICE_CAP)
+
+
+def channels_of(length: int, transcripts: list[Transcript]) -> np.ndarray:
+    """int8 [length, len(CHANNELS)] in hundredths.
+
+    Codon place, start codon, exon, intron and UTR are 0 or 1 (several may be 1 where genes
+    overlap). Donor and acceptor are `splice_level`, positive on the intron side of the border
+    and negative on the exon side.
+    """
+    out = np.zeros((length, len(CHANNELS)), dtype=np.int8)
+    for transcript in transcripts:
+        first = 0 if transcript.strand > 0 else len(_KINDS)
+        column = {kind: first + i for i, kind in enumerate(_KINDS)}
+        coding = transcript.coding_positions()
+        for place in range(3):
+            out[coding[place::3], column[f"codon{place}"]] = UNIT
+        out[coding[:3], column["start"]] = UNIT
+        for start, end in transcript.exons:
+            out[start:end, column["exon"]] = UNIT
+        _mark_untranslated(out, transcript, column)
+        for start, end in transcript.introns():
+            out[start:end, column["intron"]] = UNIT
+            donor, acceptor = (start, end) if transcript.strand > 0 else (end, start)
+            _mark_border(out[:, column["donor"]], donor, transcript.strand)
+            _mark_border(out[:, column["acceptor"]], acceptor, -transcript.strand)
+    return out
+
+
+def _mark_untranslated(out: np.ndarray, transcript: Transcript, column: dict[str, int]) -> None:
+    if not transcript.cds:
+        return
+    low = min(a for a, _ in transcript.cds)
+    high = max(b for _, b in transcript.cds)
+    left, right = ("utr5", "utr3") if transcript.strand > 0 else ("utr3", "utr5")
+    for start, end in transcript.exons:
+        out[start : min(end, low), column[left]] = UNIT
+        out[max(start, high) : end, column[right]] = UNIT
+
+
+def _mark_border(track: np.ndarray, border: int, intron_side: int) -> None:
+    """Levels around the border between bases `border - 1` and `border`; the nearest border wins."""
+    low, high = max(0, border - SPLICE_CAP), min(len(track), border + SPLICE_CAP)
+    offset = np.arange(low, high) - border
+    side = np.where(offset >= 0, 1, -1) * intron_side
+    distance = np.where(offset >= 0, offset, -1 - offset)
+    level = np.rint(side * splice_level(distance) * UNIT).astype(np.int8)
+    nearer = np.abs(level) > np.abs(track[low:high])
+    track[low:high] = np.where(nearer, level, track[low:high])

@@ -1,0 +1,91 @@
+"""Codons: where each base stands in a codon, and what a substitution makes of it.
+
+A *site* is a small integer a base: 0 outside coding sequence, else
+1 + 64 * (3 * minus + place) + codon, with the codon read 5' to 3' on the gene's strand
+(first base most significant, A 0 C 1 G 2 T 3) and `place` 0, 1, 2 inside it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from domains.genomics.annotation import Transcript
+from domains.genomics.contig import BASES, UNKNOWN
+
+SITES = 1 + 2 * 3 * 64
+AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY*"
+NO_AMINO_ACID = len(AMINO_ACIDS)
+
+
+@cache
+def amino_acid_of_codon() -> np.ndarray:
+    """uint8 [64] index into AMINO_ACIDS, by the standard genetic code (NCBI table 1)."""
+    from Bio.Data import CodonTable
+
+    table = CodonTable.unambiguous_dna_by_id[1]
+    letters = [a + b + c for a in BASES[:4] for b in BASES[:4] for c in BASES[:4]]
+    return np.array(
+        [AMINO_ACIDS.index(table.forward_table.get(c, "*")) for c in letters], dtype=np.uint8
+    )
+
+
+@cache
+def amino_acid_tables() -> tuple[np.ndarray, np.ndarray]:
+    """What each site codes for.
+
+    Returns:
+        uint8 [SITES] amino acid of the reference, and uint8 [SITES, 4] amino acid after the base
+        of the contig's plus strand became A, C, G or T; NO_AMINO_ACID outside coding sequence.
+    """
+    translate = amino_acid_of_codon()
+    before = np.full(SITES, NO_AMINO_ACID, dtype=np.uint8)
+    after = np.full((SITES, 4), NO_AMINO_ACID, dtype=np.uint8)
+    for minus in (0, 1):
+        for place in (0, 1, 2):
+            codons = np.arange(64)
+            site = 1 + 64 * (3 * minus + place) + codons
+            unit = 4 ** (2 - place)
+            before[site] = translate[codons]
+            for alt in range(4):
+                sense = 3 - alt if minus else alt
+                changed = codons - (codons // unit % 4) * unit + sense * unit
+                after[site, alt] = translate[changed]
+    return before, after
+
+
+def coding_sites(sequence: np.ndarray, transcripts: list[Transcript]) -> np.ndarray:
+    """Sites of one contig; where coding sequences overlap, the longest one decides.
+
+    Args:
+        sequence: uint8 [length] codes of the contig.
+
+    Returns:
+        int16 [length].
+    """
+    sites = np.zeros(len(sequence), dtype=np.int16)
+    by_length = sorted(transcripts, key=lambda t: sum(b - a for a, b in t.cds))
+    for transcript in by_length:
+        positions = transcript.coding_positions()
+        codons = positions[: len(positions) // 3 * 3].reshape(-1, 3)
+        bases = sequence[codons].astype(np.int16)
+        known = (bases != UNKNOWN).all(axis=1)
+        minus = transcript.strand < 0
+        sense = 3 - bases if minus else bases
+        index = sense @ np.array([16, 4, 1], dtype=np.int16)
+        for place in (0, 1, 2):
+            site = 1 + 64 * (3 * int(minus) + place) + index
+            sites[codons[known, place]] = site[known]
+    return sites
+
+
+def translate(sequence: np.ndarray, transcript: Transcript) -> str:
+    """The protein of a transcript, one letter a whole codon, X where a base is unknown."""
+    positions = transcript.coding_positions()
+    codons = sequence[positions[: len(positions) // 3 * 3].reshape(-1, 3)].astype(np.int64)
+    known = (codons != UNKNOWN).all(axis=1)
+    sense = 3 - codons if transcript.strand < 0 else codons
+    index = np.where(known, sense @ np.array([16, 4, 1]), 0)
+    letters = np.array(list(AMINO_ACIDS))[amino_acid_of_codon()[index]]
+    return "".join(np.where(known, letters, "X"))

@@ -1,0 +1,170 @@
+"""Configuration of the genomics domain: plain dataclasses, usable as Hydra structured configs.
+
+Field by field checks live here, in `__post_init__`; whether the named files fit together is only
+known once they are opened (`domains.genomics.source`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from core.errors import ConfigError
+
+
+def _one_of(name: str, found: str, expected: tuple[str, ...]) -> None:
+    if found not in expected:
+        raise ConfigError(f"{name}: found {found!r}, expected one of {', '.join(expected)}")
+
+
+def _at_least(name: str, found: float, least: float) -> None:
+    if found < least:
+        raise ConfigError(f"{name}: found {found}, expected at least {least}")
+
+
+@dataclass
+class SplitConfig:
+    """How labelled variants become folds. Never by variant: neighbours share their context.
+
+    Args:
+        kind: blocks (fold = ((POS - 1) // block) % folds), contig, or info (groups named by a
+            field of the variant file, such as the assayed exon).
+        block: bases a block, for kind=blocks.
+        folds: number of outer folds.
+        field: INFO field or TSV column with the group, for kind=info.
+        validation: share of a fold's training groups that is held back from training.
+        purge: labels within this many bases of a test label are not trained on.
+    """
+
+    kind: str = "contig"
+    block: int = 1500
+    folds: int = 3
+    field: Optional[str] = None  # noqa: UP045 - OmegaConf 2.3 resolves the typing form only
+    validation: float = 0.1
+    purge: int = 30
+
+    def __post_init__(self) -> None:
+        _one_of("data.split.kind", self.kind, ("blocks", "contig", "info"))
+        _at_least("data.split.block", self.block, 1)
+        _at_least("data.split.folds", self.folds, 2)
+        _at_least("data.split.purge", self.purge, 0)
+        if not 0 < self.validation < 0.5:
+            raise ConfigError(
+                f"data.split.validation: found {self.validation}, expected a share above 0 and "
+                "below 0.5"
+            )
+        if (self.kind == "info") != (self.field is not None):
+            raise ConfigError(
+                f"data.split: kind={self.kind} with field={self.field}; kind=info needs the field "
+                "that names the groups, the other kinds take none"
+            )
+
+
+@dataclass
+class SimulationConfig:
+    """Size of the simulated genome (`domains.genomics.simulate`)."""
+
+    seed: int = 0
+    contigs: int = 6
+    length: int = 8000
+    variants: int = 30_000
+    noise: float = 0.2
+
+    def __post_init__(self) -> None:
+        _at_least("data.simulation.contigs", self.contigs, 1)
+        _at_least("data.simulation.length", self.length, 4000)
+        _at_least("data.simulation.noise", self.noise, 0.0)
+        most = 3 * self.contigs * self.length
+        if not 1 <= self.variants <= most:
+            raise ConfigError(
+                f"data.simulation.variants: found {self.variants}, expected 1 to {most} "
+                "(three alternatives a base)"
+            )
+
+
+@dataclass
+class GenomicsData:
+    """What to read.
+
+    Args:
+        source: simulated (written by this domain) or files.
+        fasta: reference sequence: FASTA, plain or bgzip, or a GenBank record.
+        annotation: GFF3, GTF or GenBank; none leaves the gene channels at 0.
+        variants: labelled SNVs: VCF (.vcf, .vcf.gz, .bcf) or a table with the columns chrom, pos,
+            ref, alt (.tsv, .tsv.gz).
+        label: INFO field or column that holds the label.
+        label_kind: regression or classification.
+        positive: label values that count as 1, for classification.
+        min_field, min_value: only rows whose field reaches the value are used.
+        weight: field with the weight of evidence of a label, such as an expected count.
+        weight_half: the weight of a row is x / (x + weight_half) of that field's x.
+        contig_alias: other names of contigs -> name in the FASTA.
+    """
+
+    source: str = "simulated"
+    fasta: Optional[str] = None  # noqa: UP045
+    annotation: Optional[str] = None  # noqa: UP045
+    variants: Optional[str] = None  # noqa: UP045
+    label: str = "EFFECT"
+    label_kind: str = "regression"
+    positive: list[str] = field(default_factory=list)
+    min_field: Optional[str] = None  # noqa: UP045
+    min_value: float = 0.0
+    weight: Optional[str] = None  # noqa: UP045
+    weight_half: float = 50.0
+    contig_alias: dict[str, str] = field(default_factory=dict)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+
+    def __post_init__(self) -> None:
+        _one_of("data.source", self.source, ("simulated", "files"))
+        _one_of("data.label_kind", self.label_kind, ("regression", "classification"))
+        if self.weight_half <= 0:
+            raise ConfigError(f"data.weight_half: found {self.weight_half}, expected above 0")
+        if (self.label_kind == "classification") != bool(self.positive):
+            raise ConfigError(
+                f"data.positive: found {list(self.positive)} with label_kind={self.label_kind}; "
+                "classification needs the label values that count as 1, regression takes none"
+            )
+        if self.min_field is None and self.min_value != 0.0:
+            raise ConfigError(
+                f"data.min_value: found {self.min_value} without data.min_field; name the field"
+            )
+        given = [n for n in ("fasta", "annotation", "variants") if getattr(self, n) is not None]
+        if self.source == "simulated" and given:
+            raise ConfigError(
+                f"data.{given[0]}: found {getattr(self, given[0])!r} with data.source=simulated, "
+                "which would ignore it; set data.source=files"
+            )
+        if self.source == "files" and self.fasta is None:
+            raise ConfigError("data.fasta: found none, expected a path with data.source=files")
+
+
+@dataclass
+class GenomicsConfig:
+    """The domain's configuration.
+
+    Args:
+        task: effect (scores single-base substitutions).
+        window: tokens of a training window.
+        batch_size: windows a step.
+        noise: share of input bases hidden from the encoder while training.
+        codons: tell the model the codon and amino acid before and after each substitution, read
+            from the annotation; without it, it has bases and gene channels only.
+    """
+
+    name: str = "genomics"
+    task: str = "effect"
+    data: GenomicsData = field(default_factory=GenomicsData)
+    window: int = 1024
+    batch_size: int = 8
+    noise: float = 0.1
+    codons: bool = True
+
+    def __post_init__(self) -> None:
+        _one_of("domain.name", self.name, ("genomics",))
+        _one_of("domain.task", self.task, ("effect",))
+        _at_least("domain.window", self.window, 16)
+        _at_least("domain.batch_size", self.batch_size, 1)
+        if not 0 <= self.noise < 1:
+            raise ConfigError(f"domain.noise: found {self.noise}, expected 0 <= noise < 1")

@@ -1,0 +1,128 @@
+"""Contigs: reference sequence as small integers, read once.
+
+Coordinates inside are 0-based and half-open. Codes are A 0, C 1, G 2, T 3, anything else N 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.errors import ConfigError, DataContractError
+
+BASES = "ACGTN"
+UNKNOWN = 4
+GENBANK = (".gb", ".gbk", ".gbff", ".genbank")
+_CODE = np.full(256, UNKNOWN, dtype=np.uint8)
+for _i, _base in enumerate("ACGT"):
+    _CODE[ord(_base)] = _CODE[ord(_base.lower())] = _i
+_CODE[ord("U")] = _CODE[ord("u")] = 3
+# IUPAC nucleotide codes (NC-IUB 1984), the only letters a reference may hold.
+_IUPAC = frozenset("ACGTUNRYSWKMBDHVacgtunryswkmbdhv")
+
+
+def encode(sequence: str | bytes) -> np.ndarray:
+    """Letters -> uint8 codes, case ignored; ambiguity codes become N."""
+    raw = sequence if isinstance(sequence, bytes) else sequence.encode("ascii", "replace")
+    return _CODE[np.frombuffer(raw, dtype=np.uint8)]
+
+
+@dataclass(frozen=True)
+class Genome:
+    """Reference sequences by name.
+
+    Attributes:
+        path: the file read.
+        contigs: name -> uint8 [length] codes.
+        alias: other name -> name in `contigs`.
+        md5: MD5 of the upper-case letters of all contigs in file order.
+    """
+
+    path: Path
+    contigs: Mapping[str, np.ndarray]
+    alias: Mapping[str, str]
+    md5: str
+
+    def resolve(self, name: str) -> str | None:
+        """The FASTA's name for `name`, or None where it is neither a contig nor an alias."""
+        if name in self.contigs:
+            return name
+        target = self.alias.get(name)
+        return target if target in self.contigs else None
+
+
+def read_genome(path: Path, alias: Mapping[str, str] | None = None) -> Genome:
+    """Read FASTA (plain or bgzip, via pysam) or GenBank (via Biopython).
+
+    Raises:
+        ConfigError: the file is missing or cannot be indexed (plain gzip).
+        DataContractError: no sequence in it, or letters that are no nucleotides.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; data.fasta must name a FASTA or GenBank file")
+    letters = _genbank_letters(path) if path.suffix in GENBANK else _fasta_letters(path)
+    if not letters or not any(letters.values()):
+        raise DataContractError(f"{path}: found no sequence, expected at least one contig")
+    digest = hashlib.md5(usedforsecurity=False)
+    contigs = {}
+    for name, sequence in letters.items():
+        wrong = set(sequence) - _IUPAC
+        if wrong:
+            raise DataContractError(
+                f"{path}: contig {name} has the letter {sorted(wrong)[0]!r}, expected nucleotide "
+                "codes (A C G T N or IUPAC); is it a protein or a damaged file?"
+            )
+        digest.update(sequence.upper().encode())
+        contigs[name] = encode(sequence)
+    return Genome(path, contigs, _checked_alias(path, alias or {}, contigs), digest.hexdigest())
+
+
+def _checked_alias(
+    path: Path, alias: Mapping[str, str], contigs: Mapping[str, np.ndarray]
+) -> dict[str, str]:
+    for other, name in alias.items():
+        if name not in contigs:
+            known = ", ".join(list(contigs)[:5])
+            raise ConfigError(
+                f"data.contig_alias: {other} -> {name}, but {path} has no contig {name}; "
+                f"it has {known}"
+            )
+    return dict(alias)
+
+
+def _fasta_letters(path: Path) -> dict[str, str]:
+    with path.open("rb") as f:
+        head = f.read(18)
+    if head[:2] == b"\x1f\x8b" and head[12:14] != b"BC":
+        raise ConfigError(
+            f"{path}: compressed with plain gzip, expected bgzip, which can be read at any "
+            f"place; run: gunzip {path.name} && bgzip {path.stem}"
+        )
+    if head[:2] != b"\x1f\x8b" and not head.lstrip().startswith(b">"):
+        raise DataContractError(
+            f"{path}: begins with {head[:10]!r}, expected '>' and a contig name (FASTA)"
+        )
+    import pysam
+
+    try:
+        # FastxFile reads in one pass and, unlike FastaFile, leaves no index beside the user's file.
+        with pysam.FastxFile(str(path)) as records:
+            return {record.name: record.sequence or "" for record in records}
+    except (OSError, ValueError) as error:
+        raise DataContractError(
+            f"{path}: pysam cannot read it ({error}); is the file whole? Try: samtools faidx "
+            f"{path.name}"
+        ) from error
+
+
+def _genbank_letters(path: Path) -> dict[str, str]:
+    from Bio import SeqIO
+
+    try:
+        return {record.id: str(record.seq) for record in SeqIO.parse(path, "genbank")}
+    except Exception as error:  # Biopython raises bare exceptions of many kinds
+        raise DataContractError(f"{path}: Biopython cannot read it as GenBank ({error})") from error

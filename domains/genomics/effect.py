@@ -1,0 +1,161 @@
+"""The task `effect`: learn what single-base substitutions do, from labelled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from core.calibration import Calibration, fit_platt
+from core.contract import Fold, Metric, Panel
+from core.errors import TooFewLabelsError
+from core.training.loader import StepLoader
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.figures import pooled_metrics, report_panels
+from domains.genomics.floor import floors_of
+from domains.genomics.source import LabelledSource
+from domains.genomics.split import make_folds
+from domains.genomics.tokenizer import EffectTokenizer
+
+if TYPE_CHECKING:
+    from core.bundle import Bundle
+    from core.model.encoder import EncoderConfig
+    from domains.genomics.model import EffectModule
+    from domains.genomics.scoring import EffectScorer, VariantFile
+
+
+class EffectTask:
+    """Implements `core.contract.Task` for labelled single-base substitutions."""
+
+    name = "effect"
+
+    def __init__(self, config: GenomicsConfig) -> None:
+        self.config = config
+
+    def folds(self, source: LabelledSource) -> Sequence[Fold]:
+        """Outer folds by group, purged, and last the refit `all`."""
+        return make_folds(source.variants, self.config.data.split)
+
+    def fit_tokenizer(self, source: LabelledSource, rows: pl.Series) -> EffectTokenizer:
+        return EffectTokenizer.fit(source.select(rows), self.config.data.label_kind)
+
+    def load_tokenizer(self, state: Mapping[str, Any]) -> EffectTokenizer:
+        return EffectTokenizer.from_dict(state)
+
+    def loader(
+        self,
+        source: LabelledSource,
+        tokenizer: EffectTokenizer,
+        rows: pl.Series,
+        seed: int,
+        steps: int,
+    ) -> StepLoader:
+        """Batches of windows over the labelled positions of `rows`."""
+        from domains.genomics.window import TrainingWindows
+
+        chosen = source.select(rows)
+        if chosen.is_empty():
+            raise TooFewLabelsError("no labelled allele to train on")
+        windows = TrainingWindows(
+            source.reference,
+            tokenizer,
+            chosen,
+            self.config.window,
+            self.config.batch_size,
+            seed,
+        )
+        return StepLoader(windows.batch_at, steps)
+
+    def module(self, tokenizer: EffectTokenizer, encoder: EncoderConfig) -> EffectModule:
+        from domains.genomics.model import EffectModule
+
+        return EffectModule(
+            encoder,
+            channels=len(tokenizer.channels),
+            classification=tokenizer.label_kind == "classification",
+            noise=self.config.noise,
+            codons=self.config.codons,
+        )
+
+    def predict(
+        self,
+        module: EffectModule,
+        source: LabelledSource,
+        tokenizer: EffectTokenizer,
+        rows: pl.Series,
+    ) -> pl.DataFrame:
+        """Columns row, label, raw (label unit, or logit), chrom, pos (1-based), ref, alt, group,
+        weight; ordered by row."""
+        from domains.genomics.tile import score_positions
+
+        chosen = source.select(rows)
+        chrom, pos, alt = (chosen[c].to_numpy() for c in ("chrom", "pos", "alt"))
+        raw = np.empty(len(chosen))
+        for name in chosen["chrom"].unique(maintain_order=True):
+            here = np.flatnonzero(chrom == name)
+            sites = np.unique(pos[here])
+            scores = score_positions(module, source.reference, name, sites, self.config.window)
+            raw[here] = scores[np.searchsorted(sites, pos[here]), alt[here]]
+        letters = dict(enumerate("ACGT"))
+        return chosen.select(
+            "row",
+            "label",
+            pl.Series("raw", tokenizer.to_label(raw), dtype=pl.Float64),
+            "chrom",
+            pl.col("pos") + 1,
+            pl.col("ref").replace_strict(letters, return_dtype=pl.String),
+            pl.col("alt").replace_strict(letters, return_dtype=pl.String),
+            "group",
+            "weight",
+        )
+
+    def calibrate(self, validation: pl.DataFrame) -> Calibration:
+        """Identity for regression, Platt scaling of the logit for classification."""
+        if self.config.data.label_kind == "regression":
+            return Calibration("identity")
+        return fit_platt(validation["raw"].to_numpy(), validation["label"].to_numpy())
+
+    def metrics(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
+        """Pooled Spearman, or AUROC and AUPRC, with group-bootstrap intervals."""
+        data = self.config.data
+        name = data.variants.rsplit("/", 1)[-1] if data.variants else "variants"
+        return pooled_metrics(predictions, data.label_kind, name, f"held-out {data.split.kind}")
+
+    def floors(self, source: LabelledSource, fold: Fold) -> Mapping[str, pl.DataFrame]:
+        """`position_knn` and `consequence_rank` on the test rows."""
+        return floors_of(source, fold)
+
+    def label_intervals(self, source: LabelledSource, fold: Fold) -> list[str]:
+        """`contig:start-end` (1-based, inclusive) of the labels that training and calibration
+        saw; gaps up to the purge distance are bridged."""
+        seen = source.select(pl.concat([fold.train, fold.validation]))
+        gap = max(1, self.config.data.split.purge)
+        out = []
+        for (name,), part in seen.sort("chrom", "pos").group_by("chrom", maintain_order=True):
+            pos = part["pos"].unique().sort().to_numpy()
+            cut = np.flatnonzero(np.diff(pos) > gap)
+            starts = pos[np.concatenate([[0], cut + 1])]
+            ends = pos[np.concatenate([cut, [len(pos) - 1]])]
+            out += [f"{name}:{a + 1}-{b + 1}" for a, b in zip(starts, ends, strict=True)]
+        return out
+
+    def scorer(self, bundle: Bundle, source: VariantFile) -> EffectScorer:
+        """Scores a VCF that was opened for `score`."""
+        from domains.genomics.scoring import EffectScorer
+
+        tokenizer = self.load_tokenizer(bundle.tokenizer)
+        module = self.module(tokenizer, bundle.encoder)
+        module.load_state_dict(bundle.state_dict())
+        return EffectScorer(
+            source,
+            module.eval(),
+            tokenizer,
+            bundle.calibration,
+            self.config.window,
+            bundle.version,
+        )
+
+    def panels(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Panel]:
+        return report_panels(predictions, self.config.data.label_kind)

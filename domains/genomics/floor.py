@@ -1,0 +1,81 @@
+"""Floors: what a model must beat to have learnt more than position and consequence class."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from scipy.stats import spearmanr
+
+from core.contract import Fold
+from domains.genomics.consequence import consequence, rank_of
+from domains.genomics.source import LabelledSource, Reference
+
+NEIGHBOURS = 5
+
+
+def floors_of(source: LabelledSource, fold: Fold) -> dict[str, pl.DataFrame]:
+    """Predictions (row, label, raw, group) of each floor on the fold's test rows."""
+    train, test = source.select(fold.train), source.select(fold.test)
+    rank_train = ranks(source.reference, train)
+    sign = _sign(rank_train, train["label"].to_numpy())
+    predicted = {
+        "position_knn": position_knn(train, test),
+        "consequence_rank": sign * ranks(source.reference, test),
+    }
+    return {
+        name: test.select(
+            "row", "label", pl.Series("raw", raw, dtype=pl.Float64), "group", "weight"
+        )
+        for name, raw in predicted.items()
+    }
+
+
+def position_knn(train: pl.DataFrame, test: pl.DataFrame) -> np.ndarray:
+    """Mean label at the 5 nearest training positions of the contig; float64 [n test].
+
+    A contig without training labels gets the mean of all training labels.
+    """
+    out = np.full(len(test), float(np.mean(train["label"].to_numpy())))
+    chrom = test["chrom"].to_numpy()
+    for name in test["chrom"].unique():
+        sites = (
+            train.filter(pl.col("chrom") == name)
+            .group_by("pos")
+            .agg(pl.col("label").mean())
+            .sort("pos")
+        )
+        if sites.is_empty():
+            continue
+        here = np.flatnonzero(chrom == name)
+        pos = test["pos"].to_numpy()[here]
+        out[here] = _nearest_mean(sites["pos"].to_numpy(), sites["label"].to_numpy(), pos)
+    return out
+
+
+def _nearest_mean(known: np.ndarray, label: np.ndarray, pos: np.ndarray) -> np.ndarray:
+    k = min(NEIGHBOURS, len(known))
+    # The k nearest of a sorted list lie among the k on either side of the insertion point.
+    at = np.searchsorted(known, pos)[:, None] + np.arange(-k, k)
+    valid = (at >= 0) & (at < len(known))
+    at = np.clip(at, 0, len(known) - 1)
+    distance = np.where(valid, np.abs(known[at] - pos[:, None]), np.iinfo(np.int64).max)
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    return label[np.take_along_axis(at, nearest, axis=1)].mean(axis=1)
+
+
+def ranks(reference: Reference, rows: pl.DataFrame) -> np.ndarray:
+    """float64 [n] gravity of the consequence of each row."""
+    out = np.zeros(len(rows))
+    chrom = rows["chrom"].to_numpy()
+    pos, alt = rows["pos"].to_numpy(), rows["alt"].to_numpy()
+    for name in rows["chrom"].unique():
+        here = np.flatnonzero(chrom == name)
+        out[here] = rank_of(consequence(reference, name, pos[here], alt[here]))
+    return out
+
+
+def _sign(rank: np.ndarray, label: np.ndarray) -> float:
+    """+1 where graver means a higher label, by the training rows."""
+    if np.ptp(rank) == 0 or np.ptp(label) == 0:
+        return 1.0
+    return 1.0 if spearmanr(rank, label).statistic >= 0 else -1.0

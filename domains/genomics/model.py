@@ -1,0 +1,135 @@
+"""The effect network: bases and gene structure in, four numbers a position out.
+
+Shapes: B windows, N positions, D width of the encoder, C channels, 4 alternative bases.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.model.encoder import EncoderConfig, SparseEncoder
+from core.training.module import SequenceModule
+from domains.genomics.channel import UNIT
+from domains.genomics.codon import NO_AMINO_ACID, SITES, amino_acid_tables
+from domains.genomics.contig import UNKNOWN
+
+STEM = 7  # bases the convolution at the bottom sees
+NEIGHBOURS = 5  # states the head sees: a codon's two other bases are within 2 on either side
+ACIDS = NO_AMINO_ACID + 1
+
+
+class Stem(nn.Module):
+    """Bases, channels and encoded amino acids -> [B, N, D], mixed over STEM positions."""
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.base = nn.Embedding(UNKNOWN + 1, dim)
+        self.acid = nn.Embedding(ACIDS, dim)
+        self.channel = nn.Linear(channels, dim)
+        self.mix = nn.Conv1d(dim, dim, STEM, padding=STEM // 2)
+
+    def forward(self, base: Tensor, channel: Tensor, acid: Tensor, real: Tensor) -> Tensor:
+        x = self.base(base) + self.acid(acid) + self.channel(channel)
+        x = x * real[..., None]  # padding must not leak into the convolution
+        return x + F.gelu(self.mix(x.transpose(1, 2)).transpose(1, 2))
+
+
+class EffectHead(nn.Module):
+    """States of a position and its neighbours, and what the substitution is -> 4 numbers.
+
+    Every alternative shares the weights; it is told apart by the pair of bases and, in coding
+    sequence, by the pair of amino acids.
+    """
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.near = nn.Conv1d(dim, dim, NEIGHBOURS, padding=NEIGHBOURS // 2)
+        self.change = nn.Embedding((UNKNOWN + 1) * 4, dim)
+        self.acid_change = nn.Embedding(ACIDS * ACIDS, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.hidden = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, 1)
+        for table in (self.change, self.acid_change):
+            nn.init.normal_(table.weight, std=0.1)
+
+    def forward(
+        self, x: Tensor, base: Tensor, before: Tensor, after: Tensor, real: Tensor
+    ) -> Tensor:
+        x = self.norm(x) * real[..., None]
+        near = self.near(x.transpose(1, 2)).transpose(1, 2)
+        change = self.change(base[..., None] * 4 + torch.arange(4, device=base.device))
+        acid = self.acid_change(before[..., None] * ACIDS + after)
+        x = F.gelu(near[:, :, None] + change + acid)  # [B, N, 4, D]
+        x = F.gelu(self.hidden(self.dropout(x)))
+        return self.out(self.dropout(x)).squeeze(-1)
+
+
+class EffectModule(SequenceModule):
+    """Stem, sparse encoder, effect head; loss on labelled (position, alternative) only.
+
+    Args:
+        encoder: sizes and attention pattern.
+        channels: number of input channels.
+        classification: binary cross-entropy on logits; else Huber loss in model units.
+        noise: share of bases, with their amino acid, hidden from the encoder in training.
+        codons: False hides amino acids everywhere.
+    """
+
+    before: Tensor
+    after: Tensor
+
+    def __init__(
+        self,
+        encoder: EncoderConfig,
+        channels: int,
+        classification: bool,
+        noise: float,
+        codons: bool,
+    ) -> None:
+        super().__init__()
+        self.classification, self.noise, self.codons = classification, noise, codons
+        self.stem = Stem(channels, encoder.dim)
+        self.encoder = SparseEncoder(encoder)
+        self.head = EffectHead(encoder.dim, encoder.dropout)
+        self._config = encoder
+        before, after = (torch.from_numpy(t).long() for t in amino_acid_tables())
+        if not codons:
+            before, after = (torch.full_like(t, NO_AMINO_ACID) for t in (before, after))
+        self.register_buffer("before", before, persistent=False)
+        self.register_buffer("after", after, persistent=False)
+        assert before.shape == (SITES,)
+
+    def reach(self) -> int | None:
+        """Bases on either side that can change a position's score; None when unbounded."""
+        attention = self._config.pattern.reach()
+        if attention is None:
+            return None
+        return self._config.layers * attention + STEM // 2 + NEIGHBOURS // 2
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        """[B, N, 4] in model units, from the keys base, channel, site, real of `stack_windows`."""
+        base, site, real = batch["base"], batch["site"], batch["real"]
+        before, after = self.before[site], self.after[site]
+        seen, acid = base, before
+        if self.training and self.noise:
+            hide = torch.rand(base.shape, device=base.device) < self.noise
+            seen = base.masked_fill(hide, UNKNOWN)
+            acid = before.masked_fill(hide, NO_AMINO_ACID)
+        channel = batch["channel"].to(self.head.out.weight.dtype) / UNIT
+        x = self.stem(seen, channel, acid, real)
+        x = self.encoder(x, real)
+        return self.head(x, base, before, after, real)
+
+    def loss(self, batch: dict[str, Any]) -> Tensor:
+        """Mean over labelled alternatives, each counted by its weight."""
+        output, label, weight = self(batch), batch["label"], batch["weight"]
+        if self.classification:
+            each = F.binary_cross_entropy_with_logits(output, label, reduction="none")
+        else:
+            each = F.huber_loss(output, label, reduction="none")
+        return (each * weight).sum() / weight.sum().clamp_min(1e-6)

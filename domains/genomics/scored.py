@@ -1,0 +1,174 @@
+"""Writing the scored VCF: the input's lines with our INFO tags, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import polars as pl
+
+from core.contract import Summary
+from core.errors import ConfigError, DataContractError
+from domains.genomics import vcf
+
+if TYPE_CHECKING:
+    from domains.genomics.scoring import VariantFile
+
+NOT_INDEXED = "NOT_INDEXED_UNSORTED"
+TBI_LIMIT = 2**29  # bases; beyond it only a CSI index can point (SAM specification, section 5)
+
+
+def write_scored(
+    source: VariantFile,
+    header_lines: Sequence[str],
+    scored: Iterator[pl.DataFrame],
+    out: Path,
+    classification: bool,
+) -> Summary:
+    """Splice the scores into the records of `source`.
+
+    Args:
+        scored: frames in the order of partitions: record, alternative, effect, probability,
+            reason, every record present.
+
+    Returns:
+        Alleles in, alleles scored, the others by reason (`NOT_INDEXED_UNSORTED` 1 where unsorted
+        records leave the output without an index), and the files written.
+
+    Raises:
+        ConfigError: the output is the input, or asks for BCF.
+        DataContractError: fewer or more records than scores; the input changed meanwhile.
+    """
+    _check_out(source.path, out)
+    compressed = out.suffix in (".gz", ".bgz")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.partial" + (".gz" if compressed else ""))
+    try:
+        with _create(temporary, compressed) as f:
+            f.write(b"".join(vcf.with_header_lines(source.header, header_lines)))
+            order = _Order()
+            counts = _splice(source.path, scored, f, order, classification)
+        index = _index(temporary, order) if compressed else None
+        files = _move(temporary, index, out)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    rows, done = sum(counts.values()), counts.pop("SCORED", 0)
+    if compressed and index is None:
+        counts[NOT_INDEXED] = 1
+    return Summary(rows, done, dict(sorted(counts.items())), files)
+
+
+def _check_out(path: Path, out: Path) -> None:
+    if out.suffix == ".bcf":
+        raise ConfigError(f"{out}: BCF is not written; name the output .vcf or .vcf.gz")
+    if out.is_dir() or (out.exists() and out.resolve() == path.resolve()):
+        raise ConfigError(f"{out}: is a folder or the input itself; name another output file")
+
+
+def _create(path: Path, compressed: bool) -> BinaryIO:
+    if not compressed:
+        return path.open("wb")
+    import pysam
+
+    return pysam.BGZFile(str(path), "wb")  # type: ignore[attr-defined,no-any-return]
+
+
+class _Order:
+    """Whether records are sorted as an index needs: contigs in one piece, POS ascending."""
+
+    def __init__(self) -> None:
+        self.sorted, self.last, self.largest = True, 0, 0
+        self._contig: bytes | None = None
+        self._left: set[bytes] = set()
+
+    def see(self, line: bytes) -> None:
+        cells = line.split(b"\t", 2)
+        if len(cells) < 3 or not cells[1].isdigit():
+            self.sorted = False
+            return
+        contig, pos = cells[0], int(cells[1])
+        if contig != self._contig:
+            if self._contig is not None:
+                self._left.add(self._contig)
+            self.sorted &= contig not in self._left
+            self._contig, self.last = contig, 0
+        self.sorted &= pos >= self.last
+        self.last = pos
+        self.largest = max(self.largest, pos)
+
+
+def _splice(
+    path: Path,
+    scored: Iterator[pl.DataFrame],
+    f: BinaryIO,
+    order: _Order,
+    classification: bool,
+) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    lines = enumerate(vcf.body_of(path))
+    number, line = next(lines, (-1, b""))
+    for frame in scored:
+        counts.update(dict(frame["reason"].value_counts().iter_rows()))
+        grouped = frame.group_by("record", maintain_order=True).agg(
+            "effect", "probability", "reason"
+        )
+        for record, effects, probabilities, reasons in grouped.iter_rows():
+            if record != number:
+                raise DataContractError(
+                    f"{path}: scores are for record {record + 1}, the file is at {number + 1}; it "
+                    "changed while it was scored"
+                )
+            order.see(line)
+            if reasons[0] == "MALFORMED_RECORD":
+                f.write(line)
+            else:
+                tags = _tags(effects, probabilities if classification else None, reasons)
+                f.write(vcf.with_info(line, tags))
+            number, line = next(lines, (-1, b""))
+    if number != -1:
+        raise DataContractError(
+            f"{path}: record {number + 1} has no score; the file changed while it was scored"
+        )
+    return counts
+
+
+def _tags(effects: list, probabilities: list | None, reasons: list[str]) -> bytes:
+    if reasons == ["NO_ALTERNATE"]:
+        return b"LS_REASON=NO_ALTERNATE"
+    parts = ["LS_EFFECT=" + _numbers(effects)]
+    if probabilities is not None:
+        parts.append("LS_PROB=" + _numbers(probabilities))
+    parts.append("LS_REASON=" + ",".join(reasons))
+    return ";".join(parts).encode()
+
+
+def _numbers(values: list) -> str:
+    return ",".join("." if v is None else f"{v:.6g}" for v in values)
+
+
+def _index(path: Path, order: _Order) -> Path | None:
+    if not order.sorted:
+        return None
+    import pysam
+
+    csi = order.largest >= TBI_LIMIT
+    pysam.tabix_index(str(path), preset="vcf", force=True, csi=csi)
+    return path.with_name(path.name + (".csi" if csi else ".tbi"))
+
+
+def _move(temporary: Path, index: Path | None, out: Path) -> list[str]:
+    for suffix in (".tbi", ".csi"):
+        # An index of an earlier output would point into the wrong bytes.
+        with suppress(FileNotFoundError):
+            out.with_name(out.name + suffix).unlink()
+    os.replace(temporary, out)
+    if index is None:
+        return [str(out)]
+    final = out.with_name(out.name + index.suffix)
+    os.replace(index, final)
+    return [str(out), str(final)]

@@ -1,0 +1,137 @@
+"""Opened input: the reference with its gene channels, and labelled alleles to learn from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from core.contract import Partition
+from core.errors import ConfigError
+from domains.genomics.allele import read_labelled
+from domains.genomics.annotation import Transcript, read_annotation
+from domains.genomics.channel import CHANNELS, channels_of
+from domains.genomics.codon import coding_sites
+from domains.genomics.config import GenomicsConfig, GenomicsData
+from domains.genomics.contig import GENBANK, Genome, read_genome
+from domains.genomics.split import with_groups
+
+
+class Reference:
+    """Genome and annotation; channels and codon sites of a contig are made when first asked for."""
+
+    def __init__(self, genome: Genome, transcripts: Sequence[Transcript]) -> None:
+        self.genome = genome
+        self.transcripts: dict[str, list[Transcript]] = {}
+        for transcript in transcripts:
+            self.transcripts.setdefault(transcript.contig, []).append(transcript)
+        self._channels: dict[str, np.ndarray] = {}
+        self._sites: dict[str, np.ndarray] = {}
+
+    def sequence(self, contig: str) -> np.ndarray:
+        """uint8 [length] base codes."""
+        return self.genome.contigs[contig]
+
+    def channels(self, contig: str) -> np.ndarray:
+        """int8 [length, channels], hundredths (`domains.genomics.channel`)."""
+        if contig not in self._channels:
+            genes = self.transcripts.get(contig, [])
+            self._channels[contig] = channels_of(len(self.sequence(contig)), genes)
+        return self._channels[contig]
+
+    def sites(self, contig: str) -> np.ndarray:
+        """int16 [length] codon sites (`domains.genomics.codon`)."""
+        if contig not in self._sites:
+            genes = self.transcripts.get(contig, [])
+            self._sites[contig] = coding_sites(self.sequence(contig), genes)
+        return self._sites[contig]
+
+
+def open_reference(data: GenomicsData) -> Reference:
+    """Read the FASTA and the annotation that the config names."""
+    if data.fasta is None:
+        raise ConfigError(
+            "data.fasta: found none; name the reference with data.source=files data.fasta=PATH"
+        )
+    genome = read_genome(Path(data.fasta), data.contig_alias)
+    annotated = data.annotation
+    if annotated is None and Path(data.fasta).suffix in GENBANK:
+        annotated = data.fasta
+    transcripts = read_annotation(Path(annotated), genome) if annotated else []
+    return Reference(genome, transcripts)
+
+
+class LabelledSource:
+    """Labelled alleles on a reference.
+
+    Attributes:
+        reference: sequence, channels, sites.
+        variants: row, chrom, pos (0-based), ref, alt (codes), label, weight, group, outer;
+            ordered by row.
+    """
+
+    def __init__(self, config: GenomicsConfig) -> None:
+        self.config = config
+        self.reference = open_reference(config.data)
+        used, self._aside = read_labelled(config.data, self.reference.genome)
+        self.variants = with_groups(used, config.data.split)
+
+    def select(self, rows: pl.Series) -> pl.DataFrame:
+        """`variants` of these row ids, ordered by row."""
+        return self.variants.filter(pl.col("row").is_in(rows.implode()))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the bytes of every input file and over how they are read."""
+        data = self.config.data
+        digest = hashlib.sha256()
+        for path in (data.fasta, data.annotation, data.variants):
+            if path is not None:
+                digest.update(Path(path).read_bytes())
+        # Names and places of files are not data: the same bytes elsewhere are the same input.
+        how = {
+            k: v for k, v in asdict(data).items() if k not in ("fasta", "annotation", "variants")
+        }
+        digest.update(json.dumps(how, sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def rows(self) -> pl.LazyFrame:
+        """Columns row, group, locus (contig:1-based position), label, weight."""
+        locus = pl.col("chrom") + ":" + (pl.col("pos") + 1).cast(pl.String)
+        return self.variants.lazy().select("row", "group", locus.alias("locus"), "label", "weight")
+
+    def set_aside(self) -> pl.LazyFrame:
+        """Labelled rows that were not used: file, row, column, found, expected."""
+        return self._aside.lazy()
+
+    def reference_statistics(self) -> pl.DataFrame:
+        """Columns statistic, value: what later input is compared with."""
+        v = self.variants
+        values: dict[str, float] = {
+            "rows": len(v),
+            "label_mean": float(v["label"].mean() or 0.0),  # type: ignore[arg-type]
+            "label_std": float(v["label"].std() or 0.0),  # type: ignore[arg-type]
+            "set_aside": len(self._aside),
+        }
+        for ref, base in enumerate("ACGT"):
+            for alt, other in enumerate("ACGT"):
+                if ref != alt:
+                    share = ((v["ref"] == ref) & (v["alt"] == alt)).mean()
+                    values[f"share_{base}>{other}"] = float(share or 0.0)
+        covered = {
+            name: [self.reference.channels(c)[:, i] != 0 for c in self.reference.genome.contigs]
+            for i, name in enumerate(CHANNELS)
+        }
+        for name, parts in covered.items():
+            values[f"covered_{name}"] = float(np.concatenate(parts).mean())
+        return pl.DataFrame(
+            {"statistic": list(values), "value": [float(x) for x in values.values()]}
+        )
+
+    def partitions(self) -> Sequence[Partition]:
+        """Labelled alleles are predicted together: windows are shared between them."""
+        return [Partition("all", 0, False)]

@@ -1,0 +1,81 @@
+"""Tiles: the fewest windows that give each wanted position its whole context.
+
+Only positions at least `halo` bases inside a tile, or nearer to an end of the contig, are read
+from it. With halo >= the network's reach a score therefore does not depend on where tiles lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from domains.genomics.source import Reference
+from domains.genomics.window import Span, stack_windows
+
+if TYPE_CHECKING:
+    from domains.genomics.model import EffectModule
+
+TOKENS_A_FORWARD = 16_384
+
+
+def lay_tiles(
+    positions: np.ndarray, length: int, tile: int, halo: int
+) -> list[tuple[int, int, int, int]]:
+    """Tiles over sorted positions of one contig; stretches without a position are passed over.
+
+    Returns:
+        (start, end, first, last): window [start, end), and the slice [first, last) of `positions`
+        that is read from it.
+    """
+    core = tile - 2 * halo
+    tiles = []
+    first = 0
+    while first < len(positions):
+        low = int(positions[first])
+        last = int(np.searchsorted(positions, low + core))
+        tiles.append((max(0, low - halo), min(length, low + core + halo), first, last))
+        first = last
+    return tiles
+
+
+@torch.inference_mode()
+def score_positions(
+    module: EffectModule, reference: Reference, contig: str, positions: np.ndarray, window: int
+) -> np.ndarray:
+    """The network's four numbers at each position.
+
+    Args:
+        positions: sorted unique int64 [n].
+        window: tokens a tile where the network's reach is bounded (longer where the reach asks for
+            it); with unbounded reach, tokens of the window centred on each position.
+
+    Returns:
+        float32 [n, 4] in model units, one number an alternative base.
+    """
+    module.eval()
+    reach = module.reach()
+    if reach is None:
+        halo, tile = window // 2, 2 * (window // 2) + 1
+    else:
+        halo, tile = reach, max(window, 8 * reach)
+    tiles = lay_tiles(positions, len(reference.sequence(contig)), tile, halo)
+    out = np.empty((len(positions), 4), dtype=np.float32)
+    for group in _batches(tiles, max(1, TOKENS_A_FORWARD // tile)):
+        spans = [Span(contig, start, end) for start, end, _, _ in group]
+        # One width for all tiles of a length class: compiled and cached plans are reused.
+        width = max(span.end - span.start for span in spans)
+        batch = stack_windows(reference, spans, width)
+        batch = {k: v.to(module.device) for k, v in batch.items() if k != "tokens"}
+        scores = module(batch).float().cpu().numpy()
+        for i, (start, _, first, last) in enumerate(group):
+            out[first:last] = scores[i, positions[first:last] - start]
+    return out
+
+
+def _batches(
+    tiles: Sequence[tuple[int, int, int, int]], size: int
+) -> list[Sequence[tuple[int, int, int, int]]]:
+    return [tiles[i : i + size] for i in range(0, len(tiles), size)]

@@ -1,0 +1,73 @@
+"""What is fitted on training rows: the scale of the label, the list of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from core.errors import ConfigError
+from domains.genomics.channel import CHANNELS
+
+
+@dataclass(frozen=True)
+class EffectTokenizer:
+    """Single-base tokens (A 0, C 1, G 2, T 3, N 4) with gene channels; labels to model units.
+
+    Attributes:
+        label_kind: regression or classification.
+        mean, scale: model unit = (label - mean) / scale; 0 and 1 for classification.
+        channels: names of the input channels, in order.
+    """
+
+    label_kind: str
+    mean: float
+    scale: float
+    channels: tuple[str, ...] = CHANNELS
+
+    @staticmethod
+    def fit(rows: pl.DataFrame, label_kind: str) -> EffectTokenizer:
+        """Mean and standard deviation of the labels, each counted by its weight.
+
+        Args:
+            rows: training rows with label and weight.
+        """
+        if label_kind == "classification":
+            return EffectTokenizer(label_kind, 0.0, 1.0)
+        label, weight = rows["label"].to_numpy(), rows["weight"].to_numpy()
+        mean = float(np.average(label, weights=weight))
+        scale = float(np.sqrt(np.average((label - mean) ** 2, weights=weight)))
+        return EffectTokenizer(label_kind, mean, scale if scale > 0 else 1.0)
+
+    @staticmethod
+    def from_dict(state: Mapping[str, Any]) -> EffectTokenizer:
+        """Raises ConfigError where the channels are not those this version makes."""
+        channels = tuple(state.get("channels", ()))
+        if channels != CHANNELS:
+            unknown = sorted(set(channels) ^ set(CHANNELS))
+            raise ConfigError(
+                f"tokenizer.json: the channels differ from this version's ({', '.join(unknown)}); "
+                "retrain, or use the version of longstrand that wrote the bundle"
+            )
+        return EffectTokenizer(
+            str(state["label_kind"]), float(state["mean"]), float(state["scale"]), channels
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "label_kind": self.label_kind,
+            "mean": self.mean,
+            "scale": self.scale,
+            "channels": list(self.channels),
+        }
+
+    def to_model(self, label: np.ndarray) -> np.ndarray:
+        """Label unit -> model unit."""
+        return (label - self.mean) / self.scale
+
+    def to_label(self, output: np.ndarray) -> np.ndarray:
+        """Model unit -> label unit (a logit stays a logit)."""
+        return output * self.scale + self.mean
