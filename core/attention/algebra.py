@@ -59,14 +59,14 @@ class Term:
 
 def within(i: Tensor, j: Tensor, left: int | None, right: int | None) -> Tensor:
     """Whether i - left <= j <= i + right, elementwise with broadcasting."""
-    if left is None and right is None:
+    inside = None if left is None else j - i >= -left
+    if right is not None:
+        past = j - i <= right
+        inside = past if inside is None else inside & past
+    if inside is None:
         shape = torch.broadcast_shapes(i.shape, j.shape)
-        return torch.ones(shape, dtype=torch.bool, device=i.device)
-    if left is None:
-        return j - i <= right
-    if right is None:
-        return j - i >= -left
-    return (j - i <= right) & (j - i >= -left)
+        inside = torch.ones(shape, dtype=torch.bool, device=i.device)
+    return inside
 
 
 def wider(a: int | None, b: int | None) -> int | None:

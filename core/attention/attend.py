@@ -123,20 +123,20 @@ def attend_sources(
         raise ConfigError("attend_sources: got no sources, expected at least one")
     for source in checked:
         _check(q_BHND, source)
-    scale = q_BHND.shape[-1] ** -0.5 if scale is None else scale
+    factor = q_BHND.shape[-1] ** -0.5 if scale is None else scale
     if backend == "auto":
         backend = _choose(q_BHND, checked, return_lse)
         _log_choice(q_BHND.device.type, backend)
     if backend == "sdpa":
         if return_lse:
             raise ConfigError("backend 'sdpa' has no log-sum-exp: use 'cpu' or 'reference'")
-        return dense.sdpa(q_BHND, checked, scale)
+        return dense.sdpa(q_BHND, checked, factor)
     if backend == "cpu":
         if q_BHND.device.type != "cpu":
             raise ConfigError(f"backend 'cpu': got tensors on {q_BHND.device}, expected CPU")
-        out, lse = cpu(q_BHND, checked, scale)
+        out, lse = cpu(q_BHND, checked, factor)
     elif backend == "reference":
-        out, lse = reference(q_BHND, checked, scale)
+        out, lse = reference(q_BHND, checked, factor)
     else:
         raise ConfigError(f"backend: got {backend!r}, expected one of {BACKENDS}")
     return (out, lse) if return_lse else out

@@ -20,7 +20,7 @@ from core.attention.parts import Part, Pick, Run
 from core.attention.patterns import Global, Pattern, Random
 from core.errors import ConfigError
 
-MASK_AREA = 1 << 21  # pairs of one mask that are held at a time
+MASK_AREA = 1 << 19  # pairs of one mask that are held at a time
 SCATTERED = 16  # runs of blocks with holes after which the whole band takes a mask a block
 
 

@@ -23,7 +23,7 @@ from core.attention.backends.source import Source, compute_dtype
 from core.attention.parts import Part
 from core.attention.plan import MASK_AREA, Plan
 
-_KEYS = 1 << 22  # elements of the key blocks of one piece, over all heads
+_KEYS = 1 << 21  # elements of the key blocks of one piece, over all heads
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 

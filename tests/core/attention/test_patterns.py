@@ -1,0 +1,147 @@
+"""Patterns: their rules, their algebra, what is saved of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from core.attention import (
+    Causal,
+    Dense,
+    Global,
+    Pattern,
+    Random,
+    Window,
+    bigbird,
+    longformer,
+    pattern_from_dict,
+)
+from core.errors import ConfigError
+from tests.core.attention.helpers import PATTERNS
+
+N = 48
+ATOMS = st.one_of(
+    st.integers(0, 60).map(Window),
+    st.lists(st.integers(0, 60), min_size=1, max_size=4).map(lambda at: Global(tuple(at))),
+    st.builds(Random, st.integers(1, 3), st.integers(0, 2), st.sampled_from([1, 4, 8])),
+    st.just(Causal()),
+    st.just(Dense()),
+)
+BANDS = st.one_of(st.integers(0, 60).map(Window), st.just(Causal()), st.just(Dense()))
+PATTERN = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(
+        st.builds(lambda a, b: a | b, inner, inner), st.builds(lambda a, b: a & b, inner, BANDS)
+    ),
+    max_leaves=5,
+)
+
+
+def rule(pattern: Pattern, n: int = N) -> Tensor:
+    at = torch.arange(n)
+    return pattern.allowed(at[:, None], at[None, :])
+
+
+@settings(max_examples=60, deadline=None)
+@given(PATTERN, PATTERN, PATTERN, BANDS)
+def test_the_laws_of_the_algebra_hold(a: Pattern, b: Pattern, c: Pattern, band: Pattern) -> None:
+    assert a | b == b | a and (a | b) | c == a | (b | c) and a | a == a
+    assert a & Dense() == a and a & band == band & a and (a & band) & band == a & band
+    assert a | Dense() == Dense()
+    assert (a | b) & band == (a & band) | (b & band)
+
+
+@settings(max_examples=60, deadline=None)
+@given(PATTERN, PATTERN, BANDS)
+def test_combining_patterns_combines_their_rules(a: Pattern, b: Pattern, band: Pattern) -> None:
+    assert torch.equal(rule(a | b), rule(a) | rule(b))
+    assert torch.equal(rule(a & band), rule(a) & rule(band))
+
+
+@settings(max_examples=60, deadline=None)
+@given(PATTERN)
+def test_no_pair_is_further_apart_than_the_reach(pattern: Pattern) -> None:
+    reach = pattern.reach()
+    at = torch.arange(N)
+    if reach is not None:
+        assert not bool((rule(pattern) & ((at[:, None] - at).abs() > reach)).any())
+
+
+@settings(max_examples=60, deadline=None)
+@given(PATTERN)
+def test_every_pattern_survives_json(pattern: Pattern) -> None:
+    saved = json.loads(json.dumps(pattern.to_dict()))
+    assert pattern_from_dict(saved) == pattern
+    assert hash(pattern_from_dict(saved)) == hash(pattern)
+
+
+def test_rules_are_the_published_ones() -> None:
+    i, j = torch.arange(N)[:, None], torch.arange(N)[None]
+    near, token = (i - j).abs() <= 3, (i == 5) | (j == 5)
+    assert torch.equal(rule(Window(3)), near)
+    assert torch.equal(rule(longformer(3, (5,))), near | token)
+    assert torch.equal(rule(longformer(3, (5,), causal=True)), (near | token) & (j <= i))
+    draws = rule(Random(2, seed=4))
+    assert torch.equal(rule(bigbird(3, 2, (5,), seed=4)), near | token | draws)
+
+
+def test_reach_of_known_patterns() -> None:
+    assert Window(7).reach() == 7 and (Window(7) & Causal()).reach() == 7
+    assert (Window(3) | Window(9)).reach() == 9
+    assert (Random(1, seed=0) & Window(100)).reach() == 100
+    assert all(p.reach() is None for p in (Global((0,)), Causal(), Dense(), Random(1, seed=0)))
+
+
+def test_picture_of_a_causal_window_with_a_global_token() -> None:
+    assert longformer(1, (0,), causal=True).draw(4) == "#...\n##..\n###.\n#.##"
+
+
+def test_random_draws_do_not_depend_on_the_length() -> None:
+    pattern = Random(2, seed=1, block=4)
+    assert torch.equal(rule(pattern, 300)[:64, :64], rule(pattern, 64))
+
+
+def test_random_draws_are_spread_evenly_over_the_blocks() -> None:
+    drawn = Random(4, seed=0).drawn(torch.arange(512, 1024))
+    assert drawn.min() >= 0 and drawn.max() < 1024
+    counts = torch.histc(drawn.float(), 16, 0, 1024)
+    assert counts.min() > 0.7 * counts.mean() and counts.max() < 1.3 * counts.mean()
+
+
+def test_a_random_row_sees_whole_blocks_and_no_more_than_asked() -> None:
+    blocks = rule(Random(3, seed=2, block=8), 256).view(32, 8, 32, 8)
+    assert torch.equal(blocks.any(3).any(1), blocks.all(3).all(1))
+    assert int(blocks[:, 0, :, 0].sum(1).max()) <= 3
+
+
+def test_another_seed_draws_other_blocks() -> None:
+    assert not torch.equal(rule(Random(1, seed=0, block=4)), rule(Random(1, seed=1, block=4)))
+    tables = [
+        [part.cols.index() for part in Random(1, s).plan(range(4096), range(4096)).parts]
+        for s in (0, 1)
+    ]
+    assert any(not torch.equal(a, b) for a, b in zip(*tables, strict=True))
+
+
+def test_named_patterns_are_plain_unions() -> None:
+    assert longformer(3) == Window(3)
+    assert longformer(3, (0,)) == Global((0,)) | Window(3)
+    assert bigbird(3, 2, (0,), seed=1) == Random(2, 1) | Window(3) | Global((0,))
+    assert PATTERNS["bigbird-causal"] == PATTERNS["bigbird"] & Causal()
+
+
+def test_what_cannot_be_read_or_combined_is_refused() -> None:
+    with pytest.raises(ConfigError, match="got 'spiral', expected one of"):
+        pattern_from_dict({"kind": "spiral"})
+    with pytest.raises(ConfigError, match="got fields"):
+        pattern_from_dict({"kind": "window", "width": 3})
+    with pytest.raises(ConfigError, match="cannot intersect"):
+        Global((0,)) & Random(1, seed=0)
+    for wrong in (lambda: Window(-1), lambda: Global(()), lambda: Random(0, seed=0)):
+        with pytest.raises(ConfigError, match="expected"):
+            wrong()
