@@ -155,8 +155,8 @@ def keyed_attend(
     Raises:
         ConfigError: sizes that don't fit, or `labelled` without a delay in the index.
     """
-    _check_sizes(q_HQD, k_HND, index, query)
     kv = [(k_HND, v_HND)] if labelled is None else [labelled, (k_HND, v_HND)]
+    _check_sizes(q_HQD, kv, index, query)
     bounds = [index.bounds()] if labelled is None else [index.bounds(True), index.bounds(False)]
     gathered = query is not None and len(query) * 4 <= len(index.order)
     if query is not None and gathered:
@@ -250,10 +250,17 @@ def _check_stream(keys: Tensor, times: Tensor, window: int | None, delay: float 
         raise ConfigError(f"keyed index: got label delay {delay}, expected above 0")
 
 
-def _check_sizes(q_HQD: Tensor, k_HND: Tensor, index: KeyedIndex, query: Tensor | None) -> None:
+def _check_sizes(
+    q_HQD: Tensor, kv: list[tuple[Tensor, Tensor]], index: KeyedIndex, query: Tensor | None
+) -> None:
     n = len(index.order)
     queries = n if query is None else len(query)
-    if k_HND.ndim != 3 or k_HND.shape[1] != n:
-        raise ConfigError(f"k: got shape {tuple(k_HND.shape)}, expected [heads, {n}, size]")
     if q_HQD.ndim != 3 or q_HQD.shape[1] != queries:
         raise ConfigError(f"q: got shape {tuple(q_HQD.shape)}, expected [heads, {queries}, size]")
+    expected = (q_HQD.shape[0], n, q_HQD.shape[2])
+    for k_HND, v_HND in kv:
+        if tuple(k_HND.shape) != expected or tuple(v_HND.shape) != expected:
+            raise ConfigError(
+                f"keyed keys and values: got shapes {tuple(k_HND.shape)} and "
+                f"{tuple(v_HND.shape)}, expected {expected}"
+            )

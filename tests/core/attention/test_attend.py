@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.attention import Causal, Dense, Pattern, Plan, Window, attend, attend_sources
+from core.attention.attend import _log_choice
 from core.errors import ConfigError
 from tests.core.attention.helpers import PATTERNS, assert_same, gradients, inputs
 
@@ -178,6 +179,22 @@ def test_explicit_backends_refuse_what_they_cannot_do() -> None:
     with pytest.raises(ConfigError, match="expected CPU"):
         attend(*meta, window, backend="cpu")
     assert_same([attend(q, k, v, full, backend="sdpa")], [attend(q, k, v, full)])
+
+
+def test_the_choice_of_a_backend_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    q, k, v = inputs(10)
+    _log_choice.cache_clear()
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            attend(q, k, v, Window(2).plan(range(10), range(10)))
+    assert caplog.messages == ["attention on cpu uses backend 'cpu'"]
+
+
+def test_rules_take_any_integer_positions() -> None:
+    at = torch.arange(40, dtype=torch.int32)
+    for pattern in PATTERNS.values():
+        narrow = pattern.allowed(at[:, None], at[None])
+        assert torch.equal(narrow, pattern.allowed(at.long()[:, None], at.long()[None]))
 
 
 def test_no_quadratic_fallback_without_a_sparse_backend() -> None:

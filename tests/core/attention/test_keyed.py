@@ -145,3 +145,14 @@ def test_unusable_streams_say_why() -> None:
         keyed_attend(*tensors[:3], index, labelled=(tensors[3], tensors[4]))
     with pytest.raises(ConfigError, match="q: got shape"):
         keyed_attend(tensors[0][:, 1:], *tensors[1:3], keyed_index(keys, times, 3))
+    with pytest.raises(ConfigError, match="keys and values: got shapes"):
+        longer = (tensors[3].repeat(1, 2, 1), tensors[4])
+        index = keyed_index(keys, times, 3, DELAY)
+        keyed_attend(*tensors[:3], index, labelled=longer)
+
+
+def test_an_empty_stream_gives_nothing() -> None:
+    index = keyed_index(torch.zeros(0, dtype=torch.int64), torch.zeros(0), 3, DELAY)
+    tensors = leaves(5, n=0)
+    out = keyed_attend(*tensors[:3], index, labelled=(tensors[3], tensors[4]))
+    assert out.shape == (2, 0, 4)
