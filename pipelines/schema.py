@@ -94,6 +94,7 @@ class TrainSchema:
     threads: int = 0
     runs: str = MISSING
     resume: str = "no"
+    needs: str | None = None
 
 
 @dataclass

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from core.contract import Domain, Fold, Metric, Source, Task
-from core.errors import DataContractError
+from core.errors import ConfigError, DataContractError
 from pipelines import build, cli, runs
 from pipelines.domains import load_domain
 
@@ -45,6 +45,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     domain = load_domain(config.domain.name)
     settings = build.domain_config(config.domain)
     build.use_threads(config.threads)
+    _check_needs(config.needs)
     encoder = build.encoder(config)
     run = runs.open_run(config, domain.name, cli.job_suffix())
     with runs.held(run), runs.logged(run.path / "train.log"):
@@ -68,11 +69,19 @@ def train(config: DictConfig) -> dict[str, Any]:
     }
 
 
+def _check_needs(path: str | None) -> None:
+    if path is not None and not Path(path).exists():
+        raise ConfigError(
+            f"experiment: found no data at {path}; set LONGSTRAND_DATA to the folder that holds it "
+            "(docs/data.md says what each experiment reads and where to obtain it)"
+        )
+
+
 def _with_data(domain: Domain, settings: Any, folder: Path) -> Any:
     """Point a simulated source at files written into the run folder, once."""
     if settings.data.source != "simulated":
         return settings
-    out = folder / "simulated"
+    out = folder.resolve() / "simulated"
     if not out.is_dir():
         temporary = folder / "simulated.partial"
         domain.simulate(settings, temporary)
