@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.attention.keyed import KeyedIndex, keyed_attend, keyed_index
 from core.errors import ConfigError
 
 LEGITIMATE, POSITIVE, UNKNOWN = 0, 1, 2
@@ -48,6 +50,8 @@ class KeyedEncoderConfig:
     """Args:
     views: heads are dealt to them in order, as evenly as they divide.
     ffn: hidden width of the feed-forward layers.
+    forget: share of memory events hidden at random in training; the few positives a model sees
+        again and again would otherwise be learned by heart.
     time_unit: ticks of `times` in one unit of decay, age and rotary period; a day in seconds here,
         what a domain makes of it elsewhere.
     periods: rotary periods in time units, shortest and longest.
@@ -59,6 +63,7 @@ class KeyedEncoderConfig:
     rounds: int = 2
     ffn: int = 192
     dropout: float = 0.0
+    forget: float = 0.0
     time_unit: float = 86400.0
     periods: tuple[float, float] = (7.0, 112.0)
 
@@ -96,7 +101,8 @@ class Memory:
         events: [M, D] embeddings, label not included.
         times: [M] int64 ticks.
         states: [M] int64 label state as the target may see it (matured or UNKNOWN).
-        slots: [T, W] int64 places in `events`, NO_EVENT where there is none.
+        slots: [T, W] int64 places in `events`, NO_EVENT where there is none; the target
+            itself last.
     """
 
     events: Tensor
@@ -234,6 +240,10 @@ class KeyedEncoder(nn.Module):
         turn = Turn(memory.times, self.config, memory.events.dtype)
         keys, values = self.memory[view](memory.events, memory.states, turn)
         empty = memory.slots == NO_EVENT
+        if self.training and self.config.forget:
+            hidden = torch.rand(empty.shape, device=empty.device) < self.config.forget
+            hidden[:, -1] = False
+            empty = empty | hidden
         slots = memory.slots.clamp_min(0)
         age = (times[:, None] - memory.times[slots]).to(keys.dtype) / self.config.time_unit
         shape = (*slots.shape, *keys.shape[1:])
@@ -241,6 +251,106 @@ class KeyedEncoder(nn.Module):
         keys = F.embedding(slots, keys.flatten(1)).view(shape)
         values = F.embedding(slots, values.flatten(1)).view(shape)
         return keys, values, age.masked_fill(empty, 0), empty
+
+    def stream(
+        self,
+        events: Tensor,
+        times: Tensor,
+        labels: Tensor,
+        keys: Sequence[Tensor],
+        delay: int,
+        query: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states straight from a time-ordered stream, at O(n x window). Without gradient:
+        what trains is `targets`.
+
+        Args:
+            events: [n, D] embeddings.
+            times: [n] int64 ticks, never falling.
+            labels: [n] int64 label states as they will be once known.
+            keys: [n] int64, one a view.
+            delay: ticks until a label is known, above 0.
+            query: [T] int64 places of the events to encode; all when None.
+
+        Returns:
+            [T, D].
+        """
+        here = torch.arange(len(times), device=times.device) if query is None else query
+        # Counted from the newest event: that keeps the most digits where they matter.
+        clock = (times - times[-1]).to(events.dtype) / self.config.time_unit
+        turn = Turn(times, self.config, events.dtype)
+        views = [
+            self._lay_out(v, events, times, labels, keys[v], delay, clock, turn)
+            for v in range(len(keys))
+        ]
+        now, asked, hidden = clock[here], Turn(times[here], self.config, events.dtype), events[here]
+        for r, layer in enumerate(self.rounds):
+            decays = layer.decay.split(_deal(self.config))
+            reads = [
+                _attend_stream(q, view, r, now, decay, query)
+                for q, view, decay in zip(layer.queries(hidden, asked), views, decays, strict=True)
+            ]
+            read, mass, age = (torch.cat(part, dim=1) for part in zip(*reads, strict=True))
+            hidden = layer.finish(hidden, read, mass, age)
+        return self.norm(hidden)
+
+    def _lay_out(
+        self,
+        view: int,
+        events: Tensor,
+        times: Tensor,
+        labels: Tensor,
+        keys: Tensor,
+        delay: int,
+        clock: Tensor,
+        turn: Turn,
+    ) -> _StreamView:
+        spec = self.config.views[view]
+        window = None if spec.window is None else spec.window - 1
+        index = keyed_index(keys, times, window, delay if spec.labels else None)
+        plain = _with_clock(self.memory[view](events, None, turn), clock)
+        labelled = None
+        if spec.labels:
+            labelled = _with_clock(self.memory[view](events, labels, turn), clock)
+        return _StreamView(index, plain, labelled)
+
+
+class _StreamView(NamedTuple):
+    """Keys and values [n, R, H, E + 1] of a view, their last channel the clock."""
+
+    index: KeyedIndex
+    plain: tuple[Tensor, Tensor]
+    labelled: tuple[Tensor, Tensor] | None
+
+
+def _with_clock(pair: tuple[Tensor, Tensor], clock: Tensor) -> tuple[Tensor, Tensor]:
+    """One more channel: in keys it makes the decay part of the dot product, in values the mean
+    age part of what is read."""
+    keys, values = pair
+    channel = clock.view(-1, 1, 1, 1).expand(*keys.shape[:-1], 1)
+    return torch.cat([keys, channel], dim=-1), torch.cat([values, channel], dim=-1)
+
+
+def _attend_stream(
+    q: Tensor, view: _StreamView, r: int, now: Tensor, decay: Tensor, query: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as `_attend_slots` by the windowed kernel over the whole stream."""
+
+    def layer(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return pair[0][:, r].transpose(0, 1), pair[1][:, r].transpose(0, 1)
+
+    q = torch.cat([q, decay[:, None].expand(*q.shape[:-1], 1)], dim=-1).transpose(0, 1)
+    out, mass = keyed_attend(
+        q,
+        *layer(view.plain),
+        view.index,
+        labelled=layer(view.labelled) if view.labelled else None,
+        query=query,
+        scale=1.0,
+        return_lse=True,
+    )
+    out, mass = out.transpose(0, 1), mass.transpose(0, 1)
+    return out[..., :-1], mass - decay * now[:, None], now[:, None] - out[..., -1]
 
 
 def _attend_slots(

@@ -78,6 +78,7 @@ class FinanceConfig:
     """Args:
     batch_size: targets a step.
     negative_rate: share of legitimate rows drawn for every pass over the frauds.
+    forget: share of memory events hidden at random in training.
     bins, tail_bins: of a number; the latter lie beyond its last two percent.
     """
 
@@ -88,6 +89,7 @@ class FinanceConfig:
     views: list[View] = field(default_factory=_default_views)
     batch_size: int = 512
     negative_rate: float = 0.04
+    forget: float = 0.2
     bins: int = 64
     tail_bins: int = 24
 
@@ -106,6 +108,7 @@ def check_config(config: FinanceConfig) -> None:
         _require(value >= 1, f"data.{name}", value, "at least 1")
     _require(config.batch_size >= 2, "batch_size", config.batch_size, "at least 2")
     _require(0 < config.negative_rate <= 1, "negative_rate", config.negative_rate, "in (0, 1]")
+    _require(0 <= config.forget < 1, "forget", config.forget, "in [0, 1)")
     _require(config.bins >= 2, "bins", config.bins, "at least 2")
     _require(config.tail_bins >= 1, "tail_bins", config.tail_bins, "at least 1")
     _require(bool(config.views), "views", "none", "at least one view")

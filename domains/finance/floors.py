@@ -64,7 +64,8 @@ class _Past:
 def logistic_regression(
     features: np.ndarray, label: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
-    """[len(test)] probabilities. Newton's method with a small ridge on standardised features.
+    """[len(test)] probabilities. Newton's method with a ridge on standardised features, which
+    are cut at 6 standard deviations so that no single row rules.
 
     Args:
         features: [n, d] of all rows.
@@ -72,17 +73,26 @@ def logistic_regression(
         train, test: places of rows.
     """
     mean, scale = features[train].mean(axis=0), features[train].std(axis=0) + 1e-9
-    design = np.column_stack([(features[train] - mean) / scale, np.ones(len(train))])
-    target = label[train].astype(np.float64)
+    design, target = _design(features[train], mean, scale), label[train].astype(np.float64)
     weights = np.zeros(design.shape[1])
     weights[-1] = np.log(max(target.mean(), 1e-6) / max(1 - target.mean(), 1e-6))
     ridge = np.eye(len(weights))
-    for _ in range(25):
-        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+    for _ in range(50):
+        p = _sigmoid(design @ weights)
         gradient = design.T @ (p - target) + ridge @ weights
-        step = np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design + ridge, gradient)
-        weights -= np.clip(step, -2, 2)
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + ridge
+        step = np.linalg.solve(hessian, gradient)
+        # Far from the optimum a full Newton step overshoots.
+        weights -= step / max(1.0, np.abs(step).max())
         if np.abs(step).max() < 1e-6:
             break
-    tested = np.column_stack([(features[test] - mean) / scale, np.ones(len(test))])
-    return 1 / (1 + np.exp(-np.clip(tested @ weights, -30, 30)))
+    return _sigmoid(_design(features[test], mean, scale) @ weights)
+
+
+def _design(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    standard = np.clip((features - mean) / scale, -6, 6)
+    return np.column_stack([standard, np.ones(len(features))])
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(z, -30, 30)))

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from core.model.keyed import KeyedEncoder, KeyedEncoderConfig, Memory
 from core.training.module import SequenceModule
 from domains.finance.batches import Gatherer
-from domains.finance.tokens import FinanceTokenizer
+from domains.finance.stream import Stream
+from domains.finance.tokens import FinanceTokenizer, gap_features
 
 UNKNOWN_DROP = 0.02
 """Share of category tokens that training replaces by the unknown token, so that it is trained."""
@@ -67,6 +68,24 @@ class FraudModule(SequenceModule):
             for parts in zip(memories, memory_times, states, batch["slots"], strict=True)
         ]
         return self.head(self.encoder.targets(target, times, memory))[:, 0]
+
+    def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
+        """[T] log-odds of these places, equal to `logits`, by the windowed kernel over the whole
+        stream; without gradient."""
+
+        def tensor(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+        inputs = np.concatenate([stream.floats, gap_features(stream.gaps)], axis=1)
+        hidden = self.encoder.stream(
+            self.embed(tensor(stream.ids.astype(np.int64)), tensor(inputs)),
+            tensor(stream.time),
+            tensor(stream.label.astype(np.int64)),
+            [tensor(stream.keys[:, v]) for v in range(stream.keys.shape[1])],
+            delay,
+            query=tensor(places),
+        )
+        return self.head(hidden)[:, 0]
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         logits = self.logits(batch["gatherer"], batch["targets"])

@@ -129,6 +129,11 @@ def parse_schema(where: str, stated: Any) -> Schema:
         label=stated.get("label"),
         label_delay=parse_delay(f"{where}: label_delay", stated["label_delay"]),
     )
+    if schema.label_delay < 1:
+        raise ConfigError(
+            f"{where}: label_delay: found {stated['label_delay']!r}, expected a span above 0: no "
+            "label is known at the moment of the transaction"
+        )
     roles = schema.columns + ([schema.label] if schema.label else [])
     twice = sorted({column for column in roles if roles.count(column) > 1})
     if twice:

@@ -133,6 +133,30 @@ class KeyOrder:
         return keep
 
 
+def cut(
+    stream: Stream, orders: Sequence[KeyOrder], places: np.ndarray, windows: Sequence[int | None]
+) -> tuple[Stream, np.ndarray]:
+    """The events that these places see in any view, and where the places are among them.
+
+    An event kept for one view may stand in another view's past too; it can't push a seen event
+    out of a window, because everything newer there is seen as well.
+    """
+    kept = np.zeros(len(stream), dtype=bool)
+    for order, window in zip(orders, windows, strict=True):
+        seen = order.windows(places, window)
+        kept[seen[seen >= 0]] = True
+    where = np.cumsum(kept) - 1
+    return stream.take(kept), where[places]
+
+
+def newest(stream: Stream, orders: Sequence[KeyOrder], windows: Sequence[int | None]) -> Stream:
+    """What later events can still see: the last `window` events of every key of every view."""
+    kept = np.zeros(len(stream), dtype=bool)
+    for order, window in zip(orders, windows, strict=True):
+        kept |= order.newest(window)
+    return stream.take(kept)
+
+
 def visible_label(label: np.ndarray, time: np.ndarray, now: np.ndarray, delay: int) -> np.ndarray:
     """The label states an asker at `now` may see: known only when `time <= now - delay`."""
     return np.where(time <= now - delay, label, UNKNOWN_LABEL)

@@ -21,7 +21,7 @@ from domains.finance.config import FinanceConfig, parse_day
 from domains.finance.metrics import fraud_metrics
 from domains.finance.model import FraudModule
 from domains.finance.panels import fraud_panels
-from domains.finance.stream import DAY, Stream
+from domains.finance.stream import DAY, KeyOrder, Stream, cut
 from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from domains.finance.scorer import FraudScorer
     from domains.finance.source import TransactionSource
 
-PREDICT_ROWS = 2048
+PREDICT_ROWS = 65_536
 
 
 class FraudTask:
@@ -96,7 +96,7 @@ class FraudTask:
         steps: int,
     ) -> StepLoader:
         """Batches of sampled targets. Windows reach back from a target, never beyond it."""
-        gatherer = self._gatherer(source, tokenizer)
+        gatherer = Gatherer(self._stream(source, tokenizer), source.schema.label_delay)
         places = _places(source, rows)
         config = self.config
         batch_at = sampled_batches(gatherer, places, seed, config.batch_size, config.negative_rate)
@@ -114,9 +114,9 @@ class FraudTask:
     ) -> pl.DataFrame:
         """Columns row, label, raw (log-odds), day, amount, entity (a number without meaning that
         tells the first entity's values apart)."""
-        gatherer = self._gatherer(source, tokenizer)
-        places = _places(source, rows)
-        return _frame(source, places, predict_logits(module, gatherer, places))
+        stream, places = self._stream(source, tokenizer), _places(source, rows)
+        raw = predict_logits(module, stream, places, source.schema.label_delay)
+        return _frame(source, places, raw)
 
     def calibrate(self, validation: pl.DataFrame) -> Calibration:
         known = validation.filter(pl.col("label").is_not_null())
@@ -168,9 +168,6 @@ class FraudTask:
     def _stream(self, source: TransactionSource, tokenizer: FinanceTokenizer) -> Stream:
         return tokenizer.encode(source.events, self.view_entities()).after(None)
 
-    def _gatherer(self, source: TransactionSource, tokenizer: FinanceTokenizer) -> Gatherer:
-        return Gatherer(self._stream(source, tokenizer), source.schema.label_delay)
-
 
 def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderConfig:
     """The encoder's sizes on this configuration's views.
@@ -197,18 +194,23 @@ def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderC
         rounds=encoder.layers,
         ffn=encoder.ffn * encoder.dim,
         dropout=encoder.dropout,
+        forget=config.forget,
         time_unit=float(DAY),
     )
 
 
-def predict_logits(module: FraudModule, gatherer: Gatherer, places: np.ndarray) -> np.ndarray:
-    """[T] log-odds at these stream places, float64."""
+def predict_logits(
+    module: FraudModule, stream: Stream, places: np.ndarray, delay: int
+) -> np.ndarray:
+    """[T] log-odds at these stream places, float64, in stretches that see only what they need."""
     module.eval()
+    windows = [view.window for view in module.encoder.config.views]
+    orders = [KeyOrder(stream.keys[:, v]) for v in range(len(windows))]
     found = [np.empty(0)]
     with torch.no_grad():
         for start in range(0, len(places), PREDICT_ROWS):
-            part = module.logits(gatherer, places[start : start + PREDICT_ROWS])
-            found.append(part.double().cpu().numpy())
+            part = cut(stream, orders, places[start : start + PREDICT_ROWS], windows)
+            found.append(module.stream_logits(*part, delay).double().cpu().numpy())
     return np.concatenate(found)
 
 

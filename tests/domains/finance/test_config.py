@@ -1,0 +1,112 @@
+"""Choices that cannot work are refused with a sentence that helps."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from omegaconf import OmegaConf
+
+from core.attention.patterns import Causal, Dense, Window
+from core.errors import ConfigError
+from core.model.encoder import EncoderConfig
+from domains.finance import domain
+from domains.finance.config import FinanceConfig, Split, View, check_config, parse_delay
+from domains.finance.schema import load_schema, parse_schema, ready_schemas
+from domains.finance.task import keyed_config
+
+STATED = {
+    "id": "i",
+    "time": "t",
+    "amount": "a",
+    "entities": {"card": "c"},
+    "label": "y",
+    "label_delay": "7d",
+}
+
+
+def test_config_is_a_hydra_structured_config():
+    node = OmegaConf.structured(FinanceConfig)
+    merged = OmegaConf.merge(node, {"views": [{"key": ["customer"], "window": None}]})
+    assert OmegaConf.to_object(merged).views == [View(["customer"], None)]
+
+
+def test_import_is_cheap():
+    code = "import sys, domains.finance; print({'torch', 'polars'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"task": "gain"}, "domain.task"),
+        ({"negative_rate": 0.0}, "negative_rate"),
+        ({"views": []}, "views"),
+        ({"views": [View(["a"]), View(["a"])]}, "different keys"),
+        ({"views": [View(["a"], 0)]}, "window of view a"),
+        ({"split": Split(train_before="soon")}, "split.train_before"),
+        ({"split": Split("2024-03-01", "2024-02-01", "2024-03-02")}, "train_before <= test_from"),
+    ],
+)
+def test_unusable_choices_are_refused(change, told):
+    with pytest.raises(ConfigError, match=told):
+        check_config(replace(FinanceConfig(), **change))
+
+
+def test_label_delay_must_fit_between_training_and_test(task, source, config):
+    short = replace(config, split=replace(config.split, test_from="2024-02-01"))
+    with pytest.raises(ConfigError, match="7 days after train_before"):
+        domain.task(short).folds(source)
+
+
+def test_views_must_name_entities_of_the_schema(config):
+    with pytest.raises(ConfigError, match="customer, terminal"):
+        domain.open(replace(config, views=[View(["device"])]), "train")
+
+
+def test_training_on_simulated_data_needs_it_written_first():
+    with pytest.raises(ConfigError, match="domain.data.path"):
+        domain.open(FinanceConfig(), "train")
+
+
+def test_dense_attention_lifts_every_window():
+    encoder = EncoderConfig(dim=16, heads=4, pattern=Dense())
+    assert {v.window for v in keyed_config(FinanceConfig(), encoder).views} == {None}
+    encoder = EncoderConfig(dim=16, heads=4, pattern=Window(5))
+    assert [v.window for v in keyed_config(FinanceConfig(), encoder).views] == [128, 64]
+
+
+def test_other_patterns_are_refused():
+    encoder = EncoderConfig(dim=16, heads=4, pattern=Window(5) | Causal())
+    with pytest.raises(ConfigError, match="attention"):
+        keyed_config(FinanceConfig(), encoder)
+
+
+@pytest.mark.parametrize("name", ready_schemas())
+def test_ready_schemas_load(name):
+    schema = load_schema(name)
+    assert parse_schema(name, schema.to_dict()) == schema
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"colour": "x"}, "unknown keys: colour"),
+        ({"amount": None}, "missing keys: amount"),
+        ({"entities": ["c"]}, "mapping of names"),
+        ({"amount": "t"}, "two roles: t"),
+        ({"label_delay": "a week"}, "7d"),
+        ({"label_delay": "0d"}, "above 0"),
+        ({"time_zone": "Mars"}, "time_zone"),
+    ],
+)
+def test_unusable_schemas_are_refused(change, told):
+    with pytest.raises(ConfigError, match=told):
+        parse_schema("my.yaml", {**STATED, **change})
+
+
+def test_spans():
+    assert parse_delay("x", "36h") == 36 * 3600 * 1_000_000

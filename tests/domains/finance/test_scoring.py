@@ -1,0 +1,142 @@
+"""Files: same rows, same order, same cells, and every row accounted for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from core.errors import ConfigError, DataContractError
+from domains.finance import source as source_module
+
+
+@pytest.fixture
+def table(config):
+    """The CSV's text, shuffled, with identifiers that start with zeros and a column of the
+    user's own."""
+    text = pl.read_csv(Path(config.data.path).with_suffix(".csv"), infer_schema=False).head(900)
+    return text.with_columns(
+        pl.col("card_id").str.replace("C", "00"),
+        remark=pl.lit('a, "quoted" remark'),
+    ).sample(fraction=1.0, shuffle=True, seed=1)
+
+
+def test_csv_keeps_rows_order_and_every_cell(table, tmp_path, score_file):
+    table.write_csv(tmp_path / "in.csv")
+    summary = score_file(tmp_path / "in.csv", tmp_path / "out.csv")
+    out = pl.read_csv(tmp_path / "out.csv", infer_schema=False)
+    assert out.select(table.columns).equals(table)
+    assert out.columns[len(table.columns) :] == ["fraud_score", "model_version", "scored_at"]
+    assert out["fraud_score"].cast(pl.Float64).is_between(0, 1).all()
+    assert (summary.rows, summary.scored, summary.reasons) == (900, 900, {})
+
+
+def test_parquet_keeps_rows_order_and_types(config, tmp_path, score_file):
+    table = pl.read_parquet(config.data.path).head(500).reverse()
+    table.write_parquet(tmp_path / "in.parquet")
+    score_file(tmp_path / "in.parquet", tmp_path / "out.parquet")
+    assert pl.read_parquet(tmp_path / "out.parquet").select(table.columns).equals(table)
+
+
+def test_csv_and_parquet_give_equal_scores(config, tmp_path, score_file):
+    folder = Path(config.data.path).parent
+    pl.read_csv(folder / "transactions.csv", infer_schema=False).head(500).write_csv(
+        tmp_path / "in.csv"
+    )
+    pl.read_parquet(folder / "transactions.parquet").head(500).write_parquet(
+        tmp_path / "in.parquet"
+    )
+    score_file(tmp_path / "in.csv", tmp_path / "a.parquet")
+    score_file(tmp_path / "in.parquet", tmp_path / "b.parquet")
+    a, b = (pl.read_parquet(tmp_path / n)["fraud_score"] for n in ("a.parquet", "b.parquet"))
+    assert a.equals(b)
+
+
+def test_rerun_changes_no_byte(table, tmp_path, score_file):
+    table.write_csv(tmp_path / "in.csv")
+    score_file(tmp_path / "in.csv", tmp_path / "a.csv")
+    score_file(tmp_path / "in.csv", tmp_path / "b.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_partitions_do_not_change_scores(table, tmp_path, score_file, monkeypatch):
+    table.write_csv(tmp_path / "in.csv")
+    score_file(tmp_path / "in.csv", tmp_path / "one.parquet")
+    monkeypatch.setattr(source_module, "PART_ROWS", 100)
+    score_file(tmp_path / "in.csv", tmp_path / "nine.parquet")
+    one, nine = (
+        pl.read_parquet(tmp_path / n)["fraud_score"].to_numpy()
+        for n in ("one.parquet", "nine.parquet")
+    )
+    np.testing.assert_allclose(one, nine, atol=1e-5)
+
+
+def test_bad_rows_are_set_aside_and_counted(table, tmp_path, score_file):
+    broken = table.with_row_index().with_columns(
+        amount=pl.when(pl.col("index") == 5).then(pl.lit("12,5O")).otherwise("amount"),
+        time=pl.when(pl.col("index").is_in([5, 77])).then(pl.lit("soon")).otherwise("time"),
+        card_id=pl.when(pl.col("index") == 80).then(pl.lit("")).otherwise("card_id"),
+    )
+    broken.drop("index").write_csv(tmp_path / "in.csv")
+    summary = score_file(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert (summary.rows, summary.scored) == (900, 897)
+    assert sum(summary.reasons.values()) == 3
+    aside = pl.read_csv(tmp_path / "out.csv.set_aside.csv")
+    assert aside.select("row", "column").rows() == [
+        (5, "amount"),
+        (5, "time"),
+        (77, "time"),
+        (80, "card_id"),
+    ]
+    assert aside["found"].to_list()[:3] == ["12,5O", "soon", "soon"]
+    assert len(pl.read_csv(tmp_path / "out.csv", infer_schema=False)) == 897
+
+
+def test_too_many_bad_rows_break_the_contract(table, tmp_path, score_file):
+    broken = table.with_columns(amount=pl.lit("much"))
+    broken.write_csv(tmp_path / "in.csv")
+    with pytest.raises(DataContractError, match="row 0, column amount: found 'much'"):
+        score_file(tmp_path / "in.csv", tmp_path / "out.csv")
+
+
+def test_no_identifier_reaches_a_message(table, tmp_path, score_file):
+    secret = "4392270733198763"
+    broken = table.with_columns(amount=pl.lit(secret), card_id=pl.lit(""), time=pl.lit(secret))
+    broken.write_csv(tmp_path / "in.csv")
+    with pytest.raises(DataContractError) as error:
+        score_file(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert secret not in str(error.value)
+
+
+def test_repeated_ids_are_set_aside(table, tmp_path, score_file):
+    pl.concat([table, table.head(2)]).write_csv(tmp_path / "in.csv")
+    summary = score_file(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert summary.reasons == {"bad transaction_id": 2}
+
+
+def test_history_is_context_and_gives_the_scores_of_one_file(config, tmp_path, score_file):
+    table = pl.read_parquet(config.data.path).head(900)
+    table.write_parquet(tmp_path / "all.parquet")
+    table.head(300).write_parquet(tmp_path / "h1.parquet")
+    table[300:600].write_parquet(tmp_path / "h2.parquet")
+    table.tail(300).write_parquet(tmp_path / "in.parquet")
+    score_file(tmp_path / "all.parquet", tmp_path / "whole.parquet")
+    score_file(tmp_path / "in.parquet", tmp_path / "out.parquet", tmp_path / "h*.parquet")
+    whole, out = (pl.read_parquet(tmp_path / n) for n in ("whole.parquet", "out.parquet"))
+    assert len(out) == 300
+    np.testing.assert_allclose(out["fraud_score"], whole["fraud_score"].tail(300), atol=1e-5)
+
+
+def test_missing_columns_and_files_say_what_is_there(table, tmp_path, score_file):
+    table.drop("amount").write_csv(tmp_path / "in.csv")
+    with pytest.raises(DataContractError, match="no column amount; the file has transaction_id"):
+        score_file(tmp_path / "in.csv", tmp_path / "out.csv")
+    with pytest.raises(ConfigError, match="no such file"):
+        score_file(tmp_path / "nowhere.csv", tmp_path / "out.csv")
+
+
+def test_labels_are_not_needed_to_score(table, tmp_path, score_file):
+    table.drop("fraud").write_csv(tmp_path / "in.csv")
+    assert score_file(tmp_path / "in.csv", tmp_path / "out.csv").scored == 900

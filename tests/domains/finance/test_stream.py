@@ -1,0 +1,123 @@
+"""Who sees whom, and that pieces give the numbers of the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from core.errors import DataContractError
+from domains.finance.batches import Gatherer
+from domains.finance.scorer import StreamScorer
+from domains.finance.stream import UNKNOWN_LABEL, KeyOrder, Stream
+from domains.finance.task import predict_logits
+
+EVENTS = 1000
+
+
+@pytest.fixture
+def scorer(module, tokenizer, task, source):
+    return StreamScorer(module, tokenizer, task.view_entities(), source.schema.label_delay)
+
+
+@pytest.fixture(scope="module")
+def events(source):
+    return source.events.head(EVENTS)
+
+
+def pieces(scorer, events, size):
+    return np.concatenate([scorer.push(part) for part in events.iter_slices(size)])
+
+
+def test_windows_are_the_last_events_of_the_key():
+    keys = np.array([7, 8, 7, 7, 8, 7])
+    found = KeyOrder(keys).windows(np.array([5, 4, 0]), 3)
+    assert found.tolist() == [[2, 3, 5], [-1, 1, 4], [-1, -1, 0]]
+
+
+def test_newest_keeps_the_last_events_of_every_key():
+    keys = np.array([7, 8, 7, 7, 8, 7])
+    assert KeyOrder(keys).newest(2).tolist() == [False, True, False, True, True, True]
+
+
+def test_ten_chunks_equal_one_pass(scorer, events, module, tokenizer, task, source):
+    one = scorer.push(events)
+    scorer.past = None
+    np.testing.assert_allclose(pieces(scorer, events, EVENTS // 10), one, atol=1e-5)
+    stream = tokenizer.encode(events, task.view_entities()).after(None)
+    batch = predict_logits(module, stream, np.arange(EVENTS), source.schema.label_delay)
+    np.testing.assert_allclose(batch, one, atol=1e-5)
+
+
+def test_event_by_event_equals_one_pass(scorer, events):
+    one = scorer.push(events)
+    scorer.past = None
+    np.testing.assert_allclose(pieces(scorer, events, 1), one, atol=1e-5)
+
+
+def test_state_survives_as_bytes(scorer, events):
+    one = scorer.push(events)
+    scorer.past = None
+    first = scorer.push(events.head(400))
+    scorer.past = Stream.from_bytes(scorer.past.to_bytes())
+    rest = scorer.push(events.tail(EVENTS - 400))
+    np.testing.assert_allclose(np.concatenate([first, rest]), one, atol=1e-5)
+
+
+def test_state_holds_no_identifier(scorer, events):
+    scorer.push(events)
+    data = scorer.past.to_bytes()
+    assert all(v.encode() not in data for v in events["entity:customer"].unique())
+
+
+def test_gathered_training_form_equals_the_stream_form(scorer, events, module, source):
+    one = scorer.push(events)
+    stream = scorer.tokenizer.encode(events, scorer.entities).after(None)
+    with torch.no_grad():
+        gatherer = Gatherer(stream, source.schema.label_delay)
+        by_target = module.logits(gatherer, np.arange(EVENTS)).numpy()
+    np.testing.assert_allclose(by_target, one, atol=1e-5)
+
+
+@pytest.mark.parametrize("now", [300, 777, 999])
+def test_labels_not_yet_known_and_later_rows_change_no_bit(scorer, source, now):
+    events = source.events.tail(EVENTS)
+    at = events["time"][now]
+    young = pl.col("time") > at - pl.duration(microseconds=source.schema.label_delay)
+    later = pl.int_range(pl.len()) > now
+    changed = events.with_columns(
+        label=pl.when(young).then(1 - pl.col("label").fill_null(0)).otherwise("label"),
+        **{"number:amount": pl.when(later).then(9999.0).otherwise("number:amount")},
+    )
+    before = scorer.push(events)[now]
+    scorer.past = None
+    assert scorer.push(changed)[now] == before
+
+
+def test_known_labels_do_change_scores(scorer, source):
+    events = source.events
+    before = scorer.push(events)
+    scorer.past = None
+    after = scorer.push(events.with_columns(label=pl.lit(None, dtype=pl.Int8)))
+    assert np.abs(before - after).max() > 1e-4
+
+
+def test_unseen_entities_categories_and_sizes_score_finite(scorer, events):
+    odd = events.with_columns(
+        pl.lit("never seen").alias("entity:customer"),
+        pl.lit("never seen").alias("category:channel"),
+        pl.lit(-1e12).alias("number:amount"),
+    )
+    assert np.isfinite(scorer.push(odd)).all()
+
+
+def test_history_after_the_input_is_refused(scorer, events):
+    scorer.remember(events.tail(10))
+    with pytest.raises(DataContractError, match="history"):
+        scorer.push(events.head(10))
+
+
+def test_missing_labels_are_not_legitimate(tokenizer, task, events):
+    blank = events.with_columns(label=pl.lit(None, dtype=pl.Int8))
+    assert (tokenizer.encode(blank, task.view_entities()).label == UNKNOWN_LABEL).all()

@@ -1,0 +1,133 @@
+"""Training: what is learned from, in which order, and what is reported."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from core.errors import TooFewLabelsError
+from domains.finance import domain
+from domains.finance.batches import Gatherer, sampled_batches
+from domains.finance.simulate import simulate_transactions
+from domains.finance.tokens import FinanceTokenizer
+
+
+def test_simulator_is_a_function_of_its_seed(config):
+    one, two = simulate_transactions(config.data), simulate_transactions(config.data)
+    assert one.equals(two)
+    assert 0.002 < one["fraud"].mean() < 0.1
+    assert one["time"].is_sorted()
+
+
+def test_splits_do_not_overlap_and_keep_the_label_delay(fold, source):
+    def time(rows):
+        return source.events.filter(pl.col("row").is_in(rows.implode()))["time"]
+
+    delay = timedelta(microseconds=source.schema.label_delay)
+    assert time(fold.train).max() + delay <= time(fold.validation).min()
+    assert time(fold.validation).max() + delay <= time(fold.test).min()
+
+
+def test_tokenizer_sees_training_rows_only(task, source, fold, config):
+    fitted = task.fit_tokenizer(source, fold.train).to_dict()
+    other = domain.open(config, "train")
+    kept = pl.col("row").is_in(fold.train.implode())
+    other.events = other.events.with_columns(
+        pl.when(kept).then("number:amount").otherwise(1e6).alias("number:amount"),
+        pl.when(kept).then("category:channel").otherwise(pl.lit("new")).alias("category:channel"),
+    )
+    assert task.fit_tokenizer(other, fold.train).to_dict() == fitted
+    assert "new" not in fitted["categories"][0]["words"]
+
+
+def test_tokenizer_round_trip_and_holds_no_identifier(tokenizer, source, task):
+    state = tokenizer.to_dict()
+    assert FinanceTokenizer.from_dict(state) == tokenizer
+    assert source.events["entity:customer"][0] not in str(state)
+
+
+def test_amount_tail_has_bins_of_its_own(tokenizer):
+    edges = np.array(tokenizer.numbers[0].edges)
+    assert (
+        np.digitize([150, 250, 400], edges)[1:] > np.digitize([150, 250, 400], edges)[:-1]
+    ).all()
+
+
+def test_batches_are_a_function_of_seed_and_step(task, source, tokenizer, fold):
+    one, two = (task.loader(source, tokenizer, fold.train, 7, 4) for _ in range(2))
+    assert np.array_equal(one.batch_at(3)["targets"], two.batch_at(3)["targets"])
+    assert not np.array_equal(one.batch_at(3)["targets"], one.batch_at(2)["targets"])
+
+
+def test_targets_are_training_rows(task, source, tokenizer, fold):
+    loader = task.loader(source, tokenizer, fold.train, 0, 20)
+    rows = source.events["row"].to_numpy()
+    assert all(np.isin(rows[b["targets"]], fold.train.to_numpy()).all() for b in loader)
+
+
+def test_sampling_offset_is_the_change_in_log_odds(task, source, tokenizer, fold):
+    batch = task.loader(source, tokenizer, fold.train, 0, 1).batch_at(0)
+    share = batch["label"].mean().item()
+    label = source.events.filter(pl.col("row").is_in(fold.train.implode()))["label"]
+    base = label.mean()
+    change = np.log(share / (1 - share)) - np.log(base / (1 - base))
+    assert batch["offset"] == pytest.approx(change, abs=1e-6)
+
+
+def test_one_class_alone_is_refused(source, tokenizer, task):
+    stream = tokenizer.encode(source.events, task.view_entities()).after(None)
+    rows = np.flatnonzero(stream.label == 0)
+    with pytest.raises(TooFewLabelsError):
+        sampled_batches(Gatherer(stream, 1), rows, 0, 8, 0.1)
+
+
+def test_a_few_steps_lower_the_loss(task, source, tokenizer, fold):
+    from tests.domains.finance.conftest import ENCODER
+
+    torch.manual_seed(0)
+    module = task.module(tokenizer, ENCODER)
+    batch = task.loader(source, tokenizer, fold.train, 0, 1).batch_at(0)
+    optimiser = torch.optim.Adam(module.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(15):
+        loss = module.loss(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_predictions_ignore_labels_of_test_rows_not_yet_known(
+    task, module, source, tokenizer, fold
+):
+    """Shuffling labels younger than the delay at the end of the test leaves every score alone."""
+    other = domain.open(task.config, "train")
+    end = other.events["time"].max() - timedelta(microseconds=source.schema.label_delay)
+    young = pl.col("time") > end
+    other.events = other.events.with_columns(
+        label=pl.when(young).then(1 - pl.col("label")).otherwise("label")
+    )
+    before, after = (task.predict(module, s, tokenizer, fold.test)["raw"] for s in (source, other))
+    assert before.equals(after)
+
+
+def test_metrics_floors_and_panels_cover_the_test(task, module, source, tokenizer, fold):
+    predictions = task.predict(module, source, tokenizer, fold.test)
+    assert sorted(predictions["row"]) == sorted(fold.test)
+    scored = predictions.with_columns(score=1 / (1 + (-pl.col("raw")).exp()))
+    metrics = {m.metric: m for m in task.metrics(source, scored)}
+    assert set(metrics) == {
+        "average_precision",
+        "roc_auc",
+        "predicted_over_actual",
+        "card_precision_at_100",
+    }
+    assert all(m.low <= m.value <= m.high for m in metrics.values() if m.metric != "roc_auc")
+    assert set(task.floors(source, fold)) == {"amount", "logistic_regression"}
+    assert all(panel.x in panel.data.columns for panel in task.panels(source, scored))
+    assert all(i.startswith("time:2024-01-") for i in task.label_intervals(source, fold))
