@@ -25,7 +25,7 @@ from core.attention.patterns import Causal, Dense, Pattern, Window
 from core.errors import ConfigError
 
 _GATHERED = 1 << 24  # elements of the keys that a few queries gather at a time
-_LENGTHS = 64  # a window without limit is rounded up to a multiple, so that plans are reused
+_LENGTHS = 16  # the band of a view is rounded up to a multiple, so that plans are reused
 
 
 @dataclass(frozen=True, eq=False)
