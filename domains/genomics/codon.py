@@ -17,6 +17,18 @@ from domains.genomics.contig import BASES, UNKNOWN
 SITES = 1 + 2 * 3 * 64
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY*"
 NO_AMINO_ACID = len(AMINO_ACIDS)
+DISTANCES = (
+    "hydropathy",
+    "hydropathy_size",
+    "mass",
+    "mass_size",
+    "charge",
+    "charge_size",
+    "blosum62",
+    "same",
+    "stop_gained",
+    "stop_lost",
+)
 
 
 @cache
@@ -53,6 +65,37 @@ def amino_acid_tables() -> tuple[np.ndarray, np.ndarray]:
                 changed = codons - (codons // unit % 4) * unit + sense * unit
                 after[site, alt] = translate[changed]
     return before, after
+
+
+@cache
+def amino_acid_distances() -> np.ndarray:
+    """How unlike two amino acids are, before a model has seen any label.
+
+    Returns:
+        float32 [22, 22, len(DISTANCES)] from (row) to (column): change and size of change of
+        hydropathy (Kyte & Doolittle 1982), of residue mass and of charge at pH 7; BLOSUM62
+        (Henikoff & Henikoff 1992); same, stop gained, stop lost. All 0 for NO_AMINO_ACID.
+    """
+    from Bio.Align import substitution_matrices
+    from Bio.Data.IUPACData import protein_weights
+    from Bio.SeqUtils.ProtParamData import kd
+
+    charge = {"D": -1.0, "E": -1.0, "K": 1.0, "R": 1.0, "H": 0.1}
+    blosum = substitution_matrices.load("BLOSUM62")
+    out = np.zeros((NO_AMINO_ACID + 1, NO_AMINO_ACID + 1, len(DISTANCES)), dtype=np.float32)
+    for i, a in enumerate(AMINO_ACIDS):
+        for j, b in enumerate(AMINO_ACIDS):
+            if a == b:
+                out[i, j, DISTANCES.index("same")] = 1
+            elif "*" in (a, b):
+                out[i, j, DISTANCES.index("stop_gained" if b == "*" else "stop_lost")] = 1
+            else:
+                water = (kd[b] - kd[a]) / 4.5
+                mass = (protein_weights[b] - protein_weights[a]) / 60
+                volt = charge.get(b, 0.0) - charge.get(a, 0.0)
+                sizes = (water, abs(water), mass, abs(mass), volt, abs(volt))
+                out[i, j, :7] = (*sizes, blosum[a][b] / 4)
+    return out
 
 
 def coding_sites(sequence: np.ndarray, transcripts: list[Transcript]) -> np.ndarray:

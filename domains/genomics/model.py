@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from core.model.encoder import EncoderConfig, SparseEncoder
 from core.training.module import SequenceModule
 from domains.genomics.channel import UNIT
-from domains.genomics.codon import NO_AMINO_ACID, SITES, amino_acid_tables
+from domains.genomics.codon import NO_AMINO_ACID, SITES, amino_acid_distances, amino_acid_tables
 from domains.genomics.contig import UNKNOWN
 
 STEM = 7  # bases the convolution at the bottom sees
@@ -51,6 +51,9 @@ class EffectHead(nn.Module):
         self.near = nn.Conv1d(dim, dim, NEIGHBOURS, padding=NEIGHBOURS // 2)
         self.change = nn.Embedding((UNKNOWN + 1) * 4, dim)
         self.acid_change = nn.Embedding(ACIDS * ACIDS, dim)
+        known = torch.from_numpy(amino_acid_distances()).flatten(0, 1)
+        self.register_buffer("distances", known, persistent=False)
+        self.distance = nn.Linear(known.shape[1], dim, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, 1)
@@ -63,7 +66,8 @@ class EffectHead(nn.Module):
         x = self.norm(x) * real[..., None]
         near = self.near(x.transpose(1, 2)).transpose(1, 2)
         change = self.change(base[..., None] * 4 + torch.arange(4, device=base.device))
-        acid = self.acid_change(before[..., None] * ACIDS + after)
+        pair = before[..., None] * ACIDS + after
+        acid = self.acid_change(pair) + self.distance(self.distances)[pair]
         x = F.gelu(near[:, :, None] + change + acid)  # [B, N, 4, D]
         x = F.gelu(self.hidden(self.dropout(x)))
         return self.out(self.dropout(x)).squeeze(-1)

@@ -55,7 +55,7 @@ def stack_windows(reference: Reference, spans: Sequence[Span], width: int) -> di
 class TrainingWindows:
     """Batch k of windows over labelled positions, a pure function of (seed, k).
 
-    An epoch has as many windows as it takes to pass over all labelled positions once; each
+    An epoch has as many windows as it takes to pass over the labelled stretches once; each
     window is anchored at a labelled position of its own stretch of them and shifted at random,
     so that coverage is even and no two epochs cut the sequence alike.
     """
@@ -82,7 +82,8 @@ class TrainingWindows:
             self._by_contig[str(name)] = (pos, part["alt"].to_numpy(), label, weight)
             anchors += [(str(name), int(p)) for p in np.unique(pos)]
         self._anchors = anchors
-        self.per_epoch = max(1, -(-len(anchors) // window))
+        bases = sum(_bases_around(pos, window) for pos, *_ in self._by_contig.values())
+        self.per_epoch = -(-bases // window)
 
     def batch_at(self, step: int) -> dict[str, Any]:
         """Windows of step `step` with label and weight float32 [B, window, 4]; weight 0 where
@@ -110,3 +111,8 @@ class TrainingWindows:
         last = max(0, length - self.window)
         start = min(max(0, pos - int(shift * self.window)), last)
         return Span(contig, start, min(length, start + self.window))
+
+
+def _bases_around(sorted_positions: np.ndarray, window: int) -> int:
+    """Bases that windows over these positions have to pass, gaps wider than a window cut."""
+    return window + int(np.minimum(np.diff(sorted_positions), window).sum())

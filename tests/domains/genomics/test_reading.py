@@ -1,0 +1,162 @@
+"""Files in: FASTA, labelled variants; what cannot be used is said, never dropped."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigError, DataContractError
+from domains.genomics import domain
+from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
+from domains.genomics.contig import read_genome
+
+HEADER = "##fileformat=VCFv4.3\n##contig=<ID=c,length=12>\n"
+FIELDS = (
+    '##INFO=<ID=L,Number=1,Type=Float,Description="l">\n'
+    '##INFO=<ID=W,Number=1,Type=Float,Description="w">\n'
+    '##INFO=<ID=EXON,Number=1,Type=String,Description="e">\n'
+)
+COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+
+
+def _open(folder: Path, records: list[str], **data):  # type: ignore[no-untyped-def]
+    (folder / "g.fa").write_text(">c\nACGTACGTNCGT\n")
+    (folder / "v.vcf").write_text(HEADER + FIELDS + COLUMNS + "".join(r + "\n" for r in records))
+    config = GenomicsData(
+        source="files",
+        fasta=str(folder / "g.fa"),
+        variants=data.pop("variants", str(folder / "v.vcf")),
+        label="L",
+        split=SplitConfig(kind="blocks", block=1, folds=2, purge=0),
+        **data,
+    )
+    return domain.open(GenomicsConfig(data=config), "train")
+
+
+def test_plain_gzip_fasta_is_refused_with_the_command_to_run(tmp_path: Path) -> None:
+    path = tmp_path / "g.fa.gz"
+    with gzip.open(path, "wt") as f:
+        f.write(">c\nACGT\n")
+    with pytest.raises(ConfigError, match="bgzip"):
+        read_genome(path)
+
+
+def test_bgzip_crlf_and_ragged_fasta_read_alike(tmp_path: Path) -> None:
+    import pysam
+
+    texts = {"plain.fa": ">c x\nACGT\nAC\n", "crlf.fa": ">c x\r\nACGT\r\nAC\r\n"}
+    texts["ragged.fa"] = ">c\nA\nCGTA\nC\n"
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text.encode())
+    pysam.tabix_compress(str(tmp_path / "plain.fa"), str(tmp_path / "block.fa.gz"))
+    md5 = {read_genome(tmp_path / name).md5 for name in (*texts, "block.fa.gz")}
+    assert len(md5) == 1
+
+
+@pytest.mark.parametrize("text", ["", "ACGT\n", ">c\nAC1T\n"])
+def test_what_is_no_fasta_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "g.fa").write_text(text)
+    with pytest.raises(DataContractError):
+        read_genome(tmp_path / "g.fa")
+
+
+def test_every_unusable_row_is_set_aside_with_what_was_expected(tmp_path: Path) -> None:
+    records = [
+        "c\t1\t.\tA\tC\t.\t.\tL=1",
+        "c\t2\t.\tc\tg\t.\t.\tL=2",  # lower case agrees
+        "c\t3\t.\tA\tC\t.\t.\tL=3",  # REF is G
+        "d\t1\t.\tA\tC\t.\t.\tL=3",
+        "c\t99\t.\tA\tC\t.\t.\tL=3",
+        "c\t4\t.\tTA\tT\t.\t.\tL=3",
+        "c\t5\t.\tA\tC\t.\t.\tW=1",
+        "c\t6\t.\tC\tG,T\t.\t.\tL=3",  # one number for two alternatives
+        "c\t1\t.\tA\tC\t.\t.\tL=1",  # twice
+        "c\t9\t.\tR\tA\t.\t.\tL=3",
+        "c\t10\t.\tC\tA\t.\t.\tL=4",
+    ]
+    source = _open(tmp_path, records)
+    aside = source.set_aside().collect()
+    told = {(r["row"], r["column"]): (r["found"], r["expected"]) for r in aside.to_dicts()}
+    assert told[2, "ref"] == ("A", "G")
+    assert told[3, "chrom"][0] == "d" and told[4, "pos"][0] == "99"
+    assert told[5, "ref"][0] == "TA" and told[6, "L"][1] == "a finite number"
+    assert {row for row, _ in told} == {2, 3, 4, 5, 6, 7, 8, 9, 10}
+    assert source.variants["row"].to_list() == [0, 1, 11]
+    assert source.variants["pos"].to_list() == [0, 1, 9]
+
+
+def test_table_and_vcf_give_the_same_rows(tmp_path: Path) -> None:
+    records = ["c\t1\t.\tA\tC\t.\t.\tL=1;W=10", "c\t2\t.\tC\tG\t.\t.\tL=2;W=30"]
+    table = tmp_path / "v.tsv"
+    table.write_text("chrom\tpos\tref\talt\tL\tW\nc\t1\tA\tC\t1\t10\nc\t2\tC\tG\t2\t30\n")
+    one = _open(tmp_path, records, weight="W", weight_half=10.0)
+    two = _open(tmp_path, records, weight="W", weight_half=10.0, variants=str(table))
+    assert one.variants.equals(two.variants)
+    assert one.variants["weight"].to_list() == [0.5, 0.75]
+
+
+def test_minimum_keeps_rows_that_reach_it(tmp_path: Path) -> None:
+    records = [f"c\t{i}\t.\t{b}\tN\t.\t.\tL=1;W={i}" for i, b in ((1, "A"), (2, "C"), (3, "G"))]
+    records = [r.replace("\tN\t", "\tT\t") for r in records]
+    source = _open(tmp_path, records, min_field="W", min_value=2.0)
+    assert source.variants["row"].to_list() == [1, 2]
+
+
+def test_classes_become_0_and_1(tmp_path: Path) -> None:
+    records = ["c\t1\t.\tA\tC\t.\t.\tL=1;EXON=a", "c\t2\t.\tC\tG\t.\t.\tL=2;EXON=b"]
+    (tmp_path / "v.tsv").write_text(
+        "chrom\tpos\tref\talt\tL\nc\t1\tA\tC\tLOF\nc\t2\tC\tG\tFUNC\nc\t3\tG\tA\tINT\n"
+    )
+    source = _open(
+        tmp_path,
+        records,
+        variants=str(tmp_path / "v.tsv"),
+        label_kind="classification",
+        positive=["LOF"],
+    )
+    assert source.variants["label"].to_list() == [1.0, 0.0, 0.0]
+
+
+def test_unknown_label_field_names_those_that_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no INFO field NONE; it has L, W, EXON"):
+        _open(tmp_path, ["c\t1\t.\tA\tC\t.\t.\tL=1"], min_field="NONE")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"fasta": "x.fa"}, "data.source=files"),
+        ({"source": "files"}, "data.fasta"),
+        ({"label_kind": "classification"}, "data.positive"),
+        ({"positive": ["LOF"]}, "data.positive"),
+        ({"min_value": 3.0}, "data.min_field"),
+        ({"source": "web"}, "simulated, files"),
+    ],
+)
+def test_contradicting_options_are_refused(arguments: dict, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        GenomicsData(**arguments)
+
+
+def test_config_is_a_hydra_structured_config() -> None:
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.merge(
+        OmegaConf.structured(GenomicsConfig),
+        {"data": {"split": {"kind": "blocks"}, "contig_alias": {"a": "b"}}},
+    )
+    config = OmegaConf.to_object(node)
+    assert isinstance(config, GenomicsConfig) and config.data.split.kind == "blocks"
+
+
+def test_importing_the_domain_is_cheap() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; import domains.genomics; "
+        "assert not {'torch', 'pysam', 'polars'} & set(sys.modules), sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
