@@ -5,7 +5,7 @@ Every band contains the diagonal, so a union of bands is one band, and combining
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +20,13 @@ class Base(Protocol):
 
     def allowed(self, i: Tensor, j: Tensor) -> Tensor: ...
     def to_dict(self) -> dict[str, Any]: ...
-    def join(self, other: Any) -> Any: ...
+    def pieces(self) -> Sequence[Base]:
+        """The smallest sets that this one is the union of."""
+        ...
+
+    def join(self, others: Sequence[Base]) -> Base | None:
+        """The union with other pieces as one base; None where that isn't one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,6 @@ class Term:
 
     def reach(self) -> int | None:
         return None if self.left is None or self.right is None else max(self.left, self.right)
-
-    def covers(self, other: Term) -> bool:
-        return (
-            self.base in (None, other.base)
-            and wider(self.left, other.left) == self.left
-            and wider(self.right, other.right) == self.right
-        )
 
     def order(self) -> tuple[str, float, float]:
         infinity = float("inf")
@@ -80,23 +79,30 @@ def narrower(a: int | None, b: int | None) -> int | None:
 
 
 def unite(terms: Iterable[Term]) -> tuple[Term, ...]:
-    """The same set with one term a base, no term inside another, in a fixed order."""
+    """The same set in its normal form, which equal sets share.
+
+    Each smallest base has its widest limits, but 0 on a side where the band covers it and none
+    where it covers both; bases with equal limits are joined; the order is fixed.
+    """
     limits: dict[Base | None, tuple[int | None, int | None]] = {}
     for term in terms:
-        left, right = limits.get(term.base, (term.left, term.right))
-        limits[term.base] = (wider(left, term.left), wider(right, term.right))
-    joined: list[Term] = []
+        for base in (None,) if term.base is None else term.base.pieces():
+            left, right = limits.get(base, (term.left, term.right))
+            limits[base] = (wider(left, term.left), wider(right, term.right))
+    band = Term(None, *limits[None]) if None in limits else None
+    groups: dict[Any, list[Base]] = {}
     for base, (left, right) in limits.items():
-        for at, other in enumerate(joined):
-            same_band = (other.left, other.right) == (left, right)
-            both = base.join(other.base) if base is not None and same_band else None
-            if both is not None:
-                joined[at] = Term(both, left, right)
-                break
-        else:
-            joined.append(Term(base, left, right))
-    kept = [t for t in joined if not any(o is not t and o.covers(t) for o in joined)]
-    return tuple(sorted(kept, key=Term.order))
+        if base is not None and band is not None:
+            left = 0 if wider(left, band.left) == band.left else left
+            right = 0 if wider(right, band.right) == band.right else right
+        if base is not None and (band is None or (left, right) != (0, 0)):
+            groups.setdefault((left, right, type(base)), []).append(base)
+    united = [] if band is None else [band]
+    for (left, right, _), bases in groups.items():
+        whole = bases[0].join(bases[1:])
+        joined = bases if whole is None else [whole]
+        united.extend(Term(base, left, right) for base in joined)
+    return tuple(sorted(united, key=Term.order))
 
 
 def intersect(some: Iterable[Term], others: Iterable[Term]) -> tuple[Term, ...]:

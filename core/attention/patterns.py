@@ -8,7 +8,7 @@ patterns are `longformer` (Beltagy et al. 2020) and `bigbird` (Zaheer et al. 202
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,8 +130,12 @@ class Global(Pattern):
         positions = torch.tensor(self.positions, device=i.device)
         return torch.isin(i, positions) | torch.isin(j, positions)
 
-    def join(self, other: Any) -> Global | None:
-        return Global(self.positions + other.positions) if isinstance(other, Global) else None
+    def pieces(self) -> tuple[Global, ...]:
+        return tuple(Global((position,)) for position in self.positions)
+
+    def join(self, others: Sequence[Any]) -> Global:
+        positions = (position for other in others for position in other.positions)
+        return Global((*self.positions, *positions))
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": "global", "positions": list(self.positions)}
@@ -173,7 +177,10 @@ class Random(Pattern):
         drawn = self.drawn(i // self.block)
         return (drawn == (j // self.block)[..., None]).any(-1)
 
-    def join(self, other: Any) -> None:
+    def pieces(self) -> tuple[Random, ...]:
+        return (self,)
+
+    def join(self, others: Sequence[Any]) -> None:
         return None
 
     def to_dict(self) -> dict[str, Any]:

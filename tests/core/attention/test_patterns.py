@@ -56,6 +56,11 @@ def test_the_laws_of_the_algebra_hold(a: Pattern, b: Pattern, c: Pattern, band: 
     assert (a | b) & band == (a & band) | (b & band)
 
 
+def test_order_of_union_is_nothing_even_where_limits_of_global_tokens_differ() -> None:
+    a, b, c = Global((0,)), Global((1,)), Global((0,)) & Window(0)
+    assert (a | b) | c == a | (b | c) == Global((0, 1))
+
+
 @settings(max_examples=60, deadline=None)
 @given(PATTERN, PATTERN, BANDS)
 def test_combining_patterns_combines_their_rules(a: Pattern, b: Pattern, band: Pattern) -> None:
