@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from core.errors import LongstrandError
 
@@ -44,26 +45,14 @@ class Calibration:
 
 
 def fit_platt(raw: np.ndarray, label: np.ndarray) -> Calibration:
-    """Slope and intercept by Newton's method on the log loss, with Platt's target smoothing.
+    """Slope and intercept by unpenalised logistic regression on [n] raw numbers and 0/1 labels.
 
     With fewer than 2 examples of either class nothing can be fitted and the sigmoid of the raw
     logit itself is the probability.
     """
-    raw = np.asarray(raw, dtype=np.float64)
-    label = np.asarray(label, dtype=np.float64)
-    positives, negatives = label.sum(), (1 - label).sum()
-    if min(positives, negatives) < 2:
+    label = np.asarray(label).astype(int)
+    if min(label.sum(), (1 - label).sum()) < 2:
         return Calibration("platt")
-    target = np.where(label > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    design = np.stack([raw, np.ones_like(raw)], axis=1)
-    weights = np.array([1.0, 0.0])
-    ridge = 1e-9 * np.eye(2)
-    for _ in range(50):
-        p = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -60, 60)))
-        gradient = design.T @ (p - target)
-        hessian = design.T @ (design * (p * (1 - p))[:, None]) + ridge
-        step = np.linalg.solve(hessian, gradient)
-        weights = weights - np.clip(step, -4, 4)
-        if np.abs(step).max() < 1e-10:
-            break
-    return Calibration("platt", float(weights[0]), float(weights[1]))
+    # C so large that its penalty is far below the precision of the fit.
+    fitted = LogisticRegression(C=1e9, max_iter=1000).fit(np.asarray(raw)[:, None], label)
+    return Calibration("platt", float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
