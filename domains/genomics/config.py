@@ -68,7 +68,7 @@ class SimulationConfig:
     contigs: int = 6
     length: int = 8000
     variants: int = 30_000
-    noise: float = 0.2
+    noise: float = 0.15
 
     def __post_init__(self) -> None:
         _at_least("data.simulation.contigs", self.contigs, 1)
@@ -156,8 +156,8 @@ class GenomicsConfig:
     name: str = "genomics"
     task: str = "effect"
     data: GenomicsData = field(default_factory=GenomicsData)
-    window: int = 1024
-    batch_size: int = 8
+    window: int = 256
+    batch_size: int = 4
     noise: float = 0.1
     codons: bool = True
 

@@ -61,13 +61,15 @@ def pooled_metrics(
     for name, figure in FIGURES[kind].items():
         parts = _parts(frame, column)
         value = figure(*_joined(parts))
-        low, high = _interval(parts, figure, value)
-        out.append(Metric(data, protocol, model, name, value, low, high))
-    if "fold" in frame.columns and frame["fold"].n_unique() > 1:
-        for name, figure in FIGURES[kind].items():
-            folds = [figure(*_joined(_parts(f, column))) for _, f in frame.group_by("fold")]
-            mean, spread = float(np.nanmean(folds)), float(np.nanstd(folds, ddof=1))
-            half = 1.96 * spread / np.sqrt(len(folds))
+        if np.isnan(value):
+            continue  # one class only: nothing to say
+        out.append(Metric(data, protocol, model, name, value, *_interval(parts, figure, value)))
+        folds = frame.partition_by("fold") if "fold" in frame.columns else []
+        each = np.array([figure(*_joined(_parts(fold, column))) for fold in folds])
+        each = each[~np.isnan(each)]
+        if len(each) > 1:
+            mean = float(each.mean())
+            half = float(1.96 * each.std(ddof=1) / np.sqrt(len(each)))
             out.append(
                 Metric(data, protocol, model, f"{name}_mean_fold", mean, mean - half, mean + half)
             )

@@ -72,11 +72,11 @@ def write_simulation(config: SimulationConfig, out: Path) -> None:
 
 def _grow(name: str, length: int, draw: np.random.Generator) -> _Contig:
     contig = _Contig(name, draw.integers(0, 4, length).astype(np.uint8))
-    at = int(draw.integers(150, 300))
+    at = int(draw.integers(60, 150))
     while True:
         gene, exons, cds = _gene(draw)
         lead = len(MOTIF) + 30
-        if at + lead + len(gene) + 150 > length:
+        if at + lead + len(gene) + 60 > length:
             return contig
         strand = 1 if draw.random() < 0.5 else -1
         motif = np.array([BASES.index(b) for b in MOTIF], dtype=np.uint8)
@@ -89,7 +89,7 @@ def _grow(name: str, length: int, draw: np.random.Generator) -> _Contig:
         coding = _place(cds, at, n, lead, strand)
         contig.transcripts.append(Transcript(label, name, strand, placed, coding))
         contig.motifs.append(at if strand > 0 else at + n - len(MOTIF))
-        at += n + int(draw.integers(150, 400))
+        at += n + int(draw.integers(60, 200))
 
 
 def _place(spans: list[Span], at: int, n: int, lead: int, strand: int) -> list[Span]:
@@ -102,7 +102,7 @@ def _place(spans: list[Span], at: int, n: int, lead: int, strand: int) -> list[S
 
 def _gene(draw: np.random.Generator) -> tuple[np.ndarray, list[Span], list[Span]]:
     """Bases 5' to 3', exons, coding spans, all from the start of the transcript."""
-    codons = int(draw.integers(200, 400))
+    codons = int(draw.integers(150, 400))
     inner = draw.choice(np.setdiff1d(np.arange(64), STOPS), codons)
     atg, stop = 0 * 16 + 3 * 4 + 2, int(draw.choice(STOPS))
     numbers = np.concatenate([[atg], inner, [stop]])
@@ -119,7 +119,7 @@ def _gene(draw: np.random.Generator) -> tuple[np.ndarray, list[Span], list[Span]
         if i == exons - 1:
             break
         exon_spans.append((exon_start, at))
-        intron = draw.integers(0, 4, int(draw.integers(80, 200)))
+        intron = draw.integers(0, 4, int(draw.integers(60, 120)))
         intron[[0, 1, -2, -1]] = [2, 3, 0, 2]  # GT...AG
         pieces.append(intron)
         at += len(intron)
