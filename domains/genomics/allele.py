@@ -132,35 +132,46 @@ def _checked(
     )
     frame = frame.with_columns(reference=pl.Series(_reference(frame, genome), dtype=pl.String))
     aside: list[pl.DataFrame] = []
-    single = r"^[ACGTacgt]$"
-    rules = [
-        ("chrom", pl.col("given_chrom"), "chrom", "a contig of the FASTA"),
-        ("pos", pl.col("pos") + 1, "reference", "a position on the contig"),
-        ("ref", pl.col("ref"), pl.col("ref").str.contains(single), "one base"),
-        ("alt", pl.col("alt"), pl.col("alt").str.contains(single), "one base"),
-        ("ref", pl.col("ref"), _same_base("ref", "reference"), pl.col("reference")),
-        ("alt", pl.col("alt"), ~_same_base("alt", "ref"), "a base other than REF"),
-        (data.label, pl.col(data.label), "label", _expected_label(data)),
-        ("weight", pl.lit(data.weight or ""), "weight", "a number above 0"),
-        ("group", pl.lit(data.split.field or ""), _has_group(data), "a value"),
-        ("alt", pl.col("alt"), pl.struct("chrom", "pos", "alt").is_first_distinct(), "one row"),
-    ]
-    for column, found, good, expected in rules:
-        passes = pl.col(good).is_not_null() if isinstance(good, str) else good.fill_null(False)
-        told = pl.lit(expected) if isinstance(expected, str) else expected
-        bad = frame.filter(~passes)
-        aside.append(
-            bad.select(
-                pl.lit(str(path)).alias("file"),
-                "row",
-                pl.lit(column).alias("column"),
-                found.cast(pl.String).alias("found"),
-                told.cast(pl.String).alias("expected"),
-            )
+    for column, found, good, expected in _rules(data):
+        bad = frame.filter(~good.fill_null(False))
+        frame = frame.filter(good.fill_null(False))
+        told = (
+            pl.lit(str(path)).alias("file"),
+            pl.col("row"),
+            pl.lit(column).alias("column"),
+            found.cast(pl.String).alias("found"),
+            expected.cast(pl.String).alias("expected"),
         )
-        frame = frame.filter(passes)
+        aside.append(bad.select(told))
     set_aside = pl.concat(aside).cast(SET_ASIDE).sort("row")  # type: ignore[arg-type]
     return _used(path, _enough(frame, data, path), set_aside), set_aside
+
+
+_Rule = tuple[str, pl.Expr, pl.Expr, pl.Expr]
+
+
+def _rules(data: GenomicsData) -> list[_Rule]:
+    """Column, what is found in it, whether that is good, what was expected; in order of check."""
+    single = r"^[ACGTacgt]$"
+    ref, alt, label = pl.col("ref"), pl.col("alt"), pl.col(data.label)
+    first = pl.struct("chrom", "pos", pl.col("alt").str.to_uppercase()).is_first_distinct()
+    rules = [
+        ("chrom", pl.col("given_chrom"), pl.col("chrom").is_not_null(), "a contig of the FASTA"),
+        ("pos", pl.col("pos") + 1, pl.col("reference").is_not_null(), "a place on the contig"),
+        ("ref", ref, ref.str.contains(single), "one base"),
+        ("alt", alt, alt.str.contains(single), "one base"),
+        ("ref", ref, _same_base("ref", "reference"), pl.col("reference")),
+        ("alt", alt, ~_same_base("alt", "ref"), "a base other than REF"),
+        (data.label, label, pl.col("label").is_not_null(), _expected_label(data)),
+        ("alt", alt, first, "one row an allele"),
+    ]
+    if data.weight:
+        found = pl.col(data.weight)
+        rules.append((data.weight, found, pl.col("weight").is_not_null(), "a number above 0"))
+    if data.split.field:
+        found = pl.col(data.split.field)
+        rules.append((data.split.field, found, found.is_not_null(), "the name of a group"))
+    return [(c, f, g, pl.lit(e) if isinstance(e, str) else e) for c, f, g, e in rules]
 
 
 def _used(path: Path, frame: pl.DataFrame, set_aside: pl.DataFrame) -> pl.DataFrame:
@@ -217,10 +228,6 @@ def _weight(data: GenomicsData) -> pl.Expr:
         return pl.lit(1.0)
     number = pl.col(data.weight).cast(pl.Float64, strict=False)
     return pl.when(number.is_finite() & (number > 0)).then(number / (number + data.weight_half))
-
-
-def _has_group(data: GenomicsData) -> pl.Expr:
-    return pl.col("group_field").is_not_null() if data.split.field else pl.col("row").is_not_null()
 
 
 def _same_base(one: str, other: str) -> pl.Expr:
