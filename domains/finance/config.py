@@ -47,8 +47,8 @@ class FinanceData:
     path: str | None = None
     schema: str | None = None
     seed: int = 0
-    customers: int = 500
-    terminals: int = 1000
+    customers: int = 1000
+    terminals: int = 2000
     days: int = 90
 
 
@@ -70,7 +70,7 @@ class Split:
 
 
 def _default_views() -> list[View]:
-    return [View(["customer"], 128), View(["terminal"], 64)]
+    return [View(["customer"], 64), View(["terminal"], 64)]
 
 
 @dataclass
@@ -87,9 +87,9 @@ class FinanceConfig:
     data: FinanceData = field(default_factory=FinanceData)
     split: Split = field(default_factory=Split)
     views: list[View] = field(default_factory=_default_views)
-    batch_size: int = 512
-    negative_rate: float = 0.04
-    forget: float = 0.2
+    batch_size: int = 64
+    negative_rate: float = 0.1
+    forget: float = 0.3
     bins: int = 64
     tail_bins: int = 24
 

@@ -117,7 +117,7 @@ def _defraud(
     amount[odd] = ODD_AMOUNT + rng.exponential(120, odd.sum())
     fraud = odd
     # Numbers that begin on an average day, kept in proportion to the simulated town.
-    terminal_rate, card_rate = data.terminals / 4000, data.customers / 1200
+    terminal_rate, card_rate = data.terminals / 1600, data.customers / 500
     for start in range(data.days):
         for chosen in rng.integers(data.terminals, size=rng.poisson(terminal_rate)):
             fraud = fraud | ((terminal == chosen) & _during(day, start, TERMINAL_DAYS))

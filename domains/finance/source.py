@@ -17,7 +17,7 @@ from domains.finance.schema import Schema
 BAD_SHARE = 0.01
 """Above this share of rows set aside, the file as a whole breaks the contract."""
 
-PART_ROWS = 50_000
+PART_ROWS = 250_000
 _SHOWN = 40
 _TIME_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f",

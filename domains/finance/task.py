@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from domains.finance.scorer import FraudScorer
     from domains.finance.source import TransactionSource
 
-PREDICT_ROWS = 65_536
+PREDICT_ROWS = 500_000
 
 
 class FraudTask:

@@ -76,7 +76,7 @@ def test_dense_attention_lifts_every_window():
     encoder = EncoderConfig(dim=16, heads=4, pattern=Dense())
     assert {v.window for v in keyed_config(FinanceConfig(), encoder).views} == {None}
     encoder = EncoderConfig(dim=16, heads=4, pattern=Window(5))
-    assert [v.window for v in keyed_config(FinanceConfig(), encoder).views] == [128, 64]
+    assert [v.window for v in keyed_config(FinanceConfig(), encoder).views] == [64, 64]
 
 
 def test_other_patterns_are_refused():
