@@ -76,7 +76,6 @@ def fraud_metrics(
         )
     score = known["score"].to_numpy()
     ranking = Ranking(known["raw"].to_numpy(), label)
-    draws = list(_cluster_weights(known["entity"].to_numpy(), seed))
     figures: dict[str, Callable[[np.ndarray | None], float]] = {
         "average_precision": ranking.average_precision,
         "roc_auc": ranking.roc_auc,
@@ -84,13 +83,15 @@ def fraud_metrics(
             np.average(score, weights=w) / max(np.average(label, weights=w), 1e-12)
         ),
     }
+    draws = _cluster_weights(known["entity"].to_numpy(), seed)
+    resampled = np.array([[figure(w) for figure in figures.values()] for w in draws])
     found = [
-        Metric(data, protocol, "ours", name, figure(None), *_interval([figure(w) for w in draws]))
-        for name, figure in figures.items()
+        Metric(data, protocol, "ours", name, figure(None), *_interval(resampled[:, i]))
+        for i, (name, figure) in enumerate(figures.items())
     ]
     daily = card_precision(known, ALERTS)
-    resampled = np.random.default_rng(seed).integers(len(daily), size=(REPEATS, len(daily)))
-    interval = _interval(list(daily[resampled].mean(axis=1)))
+    days = np.random.default_rng(seed).integers(len(daily), size=(REPEATS, len(daily)))
+    interval = _interval(daily[days].mean(axis=1))
     name = f"card_precision_at_{ALERTS}"
     return [*found, Metric(data, protocol, "ours", name, float(daily.mean()), *interval)]
 
@@ -112,6 +113,6 @@ def _cluster_weights(cluster: np.ndarray, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(rng.integers(count, size=count), minlength=count)[code].astype(np.float32)
 
 
-def _interval(values: list[float]) -> tuple[float, float]:
+def _interval(values: np.ndarray) -> tuple[float, float]:
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

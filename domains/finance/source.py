@@ -32,6 +32,8 @@ _LABELS = {"1": 1, "true": 1, "1.0": 1, "0": 0, "false": 0, "0.0": 0}
 class TransactionSource:
     """One file of transactions, with earlier ones as context where there are any.
 
+    A row's number is its place in the file, the first row of data being 0.
+
     Attributes:
         raw: the input as it was: text for CSV, own types for Parquet.
         events: good rows in time order (ties: order of rows); columns row, time (UTC
