@@ -128,7 +128,7 @@ class EffectTask:
         return floors_of(source, fold)
 
     def label_intervals(self, source: LabelledSource, fold: Fold) -> list[str]:
-        """`contig:start-end` (1-based, inclusive) of the labels that training and calibration
+        """`contig:start-end` (0-based, half-open) of the labels that training and calibration
         saw; gaps up to the purge distance are bridged."""
         seen = source.select(pl.concat([fold.train, fold.validation]))
         gap = max(1, self.config.data.split.purge)
@@ -138,7 +138,7 @@ class EffectTask:
             cut = np.flatnonzero(np.diff(pos) > gap)
             starts = pos[np.concatenate([[0], cut + 1])]
             ends = pos[np.concatenate([cut, [len(pos) - 1]])]
-            out += [f"{name}:{a + 1}-{b + 1}" for a, b in zip(starts, ends, strict=True)]
+            out += [f"{name}:{a}-{b + 1}" for a, b in zip(starts, ends, strict=True)]
         return out
 
     def scorer(self, bundle: Bundle, source: VariantFile) -> EffectScorer:
