@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
@@ -150,7 +150,8 @@ class FraudTask:
         for rows in (fold.train, fold.validation):
             time = source.events.filter(pl.col("row").is_in(rows.implode()))["time"]
             if len(time):
-                intervals.append(f"time:{time.min().isoformat()}/{time.max().isoformat()}")
+                first, last = (cast(datetime, t) for t in (time.min(), time.max()))
+                intervals.append(f"time:{first.isoformat()}/{last.isoformat()}")
         return intervals
 
     def scorer(self, bundle: Bundle, source: TransactionSource) -> FraudScorer:
