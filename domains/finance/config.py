@@ -73,7 +73,8 @@ class Split:
 
 
 def _default_views() -> list[View]:
-    return [View(["customer"], 64), View(["terminal"], 64)]
+    recent = View([], 16, labels=False)
+    return [View(["customer"], 64), View(["terminal"], 64), recent]
 
 
 @dataclass

@@ -174,7 +174,8 @@ def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderC
     """The encoder's sizes on this configuration's views.
 
     A pattern over positions means nothing between keys, so it can say one of two things: `Window`
-    keeps every view's own window, `Dense` lifts them all (the dense twin).
+    keeps every view's own window, `Dense` lifts it for a key's whole past (the dense twin). The
+    recent stream stays recent: it has no key whose past could be meant.
 
     Raises:
         ConfigError: another pattern.
@@ -187,7 +188,7 @@ def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderC
         )
     return KeyedEncoderConfig(
         views=tuple(
-            KeyedView(view.name, None if kind == "Dense" else view.window, view.labels)
+            KeyedView(view.name, None if kind == "Dense" and view.key else view.window, view.labels)
             for view in config.views
         ),
         dim=encoder.dim,

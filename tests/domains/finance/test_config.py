@@ -80,11 +80,13 @@ def test_training_on_simulated_data_needs_it_written_first():
         domain.open(FinanceConfig(), "train")
 
 
-def test_dense_attention_lifts_every_window():
+def test_dense_attention_lifts_the_window_of_every_key():
     encoder = EncoderConfig(dim=16, heads=4, pattern=Dense())
-    assert {v.window for v in keyed_config(FinanceConfig(), encoder).views} == {None}
+    views = keyed_config(FinanceConfig(), encoder).views
+    assert [v.window for v in views] == [None, None, 16]
     encoder = EncoderConfig(dim=16, heads=4, pattern=Window(5))
-    assert [v.window for v in keyed_config(FinanceConfig(), encoder).views] == [64, 64]
+    views = keyed_config(FinanceConfig(), encoder).views
+    assert [v.window for v in views] == [64, 64, 16]
 
 
 def test_other_patterns_are_refused():
