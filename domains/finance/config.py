@@ -107,6 +107,8 @@ def check_config(config: FinanceConfig) -> None:
     _require(config.task in TASKS, "task", config.task, f"one of {', '.join(TASKS)}")
     data = config.data
     _require(data.source in SOURCES, "data.source", data.source, f"one of {', '.join(SOURCES)}")
+    if data.source == "simulated":
+        _refuse_ignored({"path": data.path, "schema": data.schema, "roles": data.roles})
     sizes = {"customers": data.customers, "terminals": data.terminals, "days": data.days}
     for name, value in sizes.items():
         _require(value >= 1, f"data.{name}", value, "at least 1")
@@ -122,6 +124,15 @@ def check_config(config: FinanceConfig) -> None:
         where = f"window of view {view.name}"
         _require(view.window is None or view.window >= 1, where, view.window, "null or at least 1")
     _check_split(config.split)
+
+
+def _refuse_ignored(given: dict[str, object]) -> None:
+    for name, value in given.items():
+        if value:
+            raise ConfigError(
+                f"domain.data.{name}: found {value!r} with domain.data.source=simulated, which "
+                "would ignore it; set domain.data.source=files"
+            )
 
 
 def _check_split(split: Split) -> None:

@@ -14,6 +14,7 @@ import polars as pl
 
 from core.contract import Metric
 from core.errors import TooFewLabelsError
+from domains.finance.model import require_finite
 
 REPEATS = 200
 ALERTS = 100
@@ -66,16 +67,17 @@ def fraud_metrics(
 
     Raises:
         TooFewLabelsError: a class is missing, so that nothing can be ranked.
+        LongstrandError: a prediction is not a finite number.
     """
     known = predictions.filter(pl.col("label").is_not_null())
     label = known["label"].to_numpy().astype(np.float64)
     if not 0 < label.sum() < len(label):
         raise TooFewLabelsError(
             f"test rows: found {int(label.sum())} frauds among {len(label)} labelled rows, "
-            "expected both classes; widen split.test_from and split.test_until"
+            "expected both classes; widen split.test_from and split.test_until, or name other data"
         )
-    score = known["score"].to_numpy()
-    ranking = Ranking(known["raw"].to_numpy(), label)
+    score = require_finite(known["score"].to_numpy(), "scores")
+    ranking = Ranking(require_finite(known["raw"].to_numpy(), "predictions"), label)
     figures: dict[str, Callable[[np.ndarray | None], float]] = {
         "average_precision": ranking.average_precision,
         "roc_auc": ranking.roc_auc,

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor, nn
 
+from core.errors import LongstrandError
 from core.model.keyed import KeyedEncoder, KeyedEncoderConfig, Memory
 from core.training.module import SequenceModule
 from domains.finance.batches import Gatherer
@@ -19,6 +20,21 @@ from domains.finance.tokens import FinanceTokenizer, gap_features
 
 UNKNOWN_DROP = 0.02
 """Share of category tokens that training replaces by the unknown token, so that it is trained."""
+
+
+def require_finite(values: np.ndarray, what: str) -> np.ndarray:
+    """The same numbers.
+
+    Raises:
+        LongstrandError: some are not finite, so that the model is worth nothing.
+    """
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise LongstrandError(
+            f"model: {bad} of {len(values)} {what} are not finite numbers: its training diverged; "
+            "train again with a lower trainer.lr or with trainer.clip above 0"
+        )
+    return values
 
 
 class EventEmbedding(nn.Module):

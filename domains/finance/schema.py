@@ -57,11 +57,6 @@ class Schema:
         named = [self.id, self.time, self.amount, *self.entities.values()]
         return [*named, *self.categorical, *self.numeric]
 
-    @property
-    def private(self) -> frozenset[str]:
-        """Columns whose values never reach a message, a report or a bundle."""
-        return frozenset([self.id, *self.entities.values()])
-
     def to_dict(self) -> dict[str, Any]:
         """The mapping that a schema file holds."""
         return {

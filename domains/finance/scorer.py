@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from datetime import datetime
@@ -14,6 +15,7 @@ import torch
 
 from core.contract import Partition, Summary
 from core.errors import ConfigError, DataContractError
+from domains.finance.model import require_finite
 from domains.finance.stream import KeyOrder, Stream, cut, newest
 
 if TYPE_CHECKING:
@@ -23,11 +25,17 @@ if TYPE_CHECKING:
     from domains.finance.task import FraudTask
     from domains.finance.tokens import FinanceTokenizer
 
+KEY_VARIABLE = "LONGSTRAND_HASH_KEY"
+MARK = 16
+"""Bytes before a state that say which secret its hashes are of."""
 ADDED = ("fraud_score", "model_version", "scored_at")
 
 
 class StreamScorer:
     """Scores events in time order, in whatever pieces they come, with equal numbers.
+
+    Args:
+        secret: keys the hash of entities, which `past` holds.
 
     Attributes:
         past: events that later ones can still see; None before the first.
@@ -39,8 +47,10 @@ class StreamScorer:
         tokenizer: FinanceTokenizer,
         entities: list[list[str]],
         delay: int,
+        secret: bytes = b"",
     ) -> None:
         self.module = module.eval()
+        self.secret = secret
         self.tokenizer = tokenizer
         self.entities = entities
         self.delay = delay
@@ -48,14 +58,18 @@ class StreamScorer:
         self.past: Stream | None = None
 
     def push(self, events: pl.DataFrame) -> np.ndarray:
-        """[n] log-odds of the next events (columns of `TransactionSource.events`)."""
+        """[n] log-odds of the next events (columns of `TransactionSource.events`).
+
+        Raises:
+            LongstrandError: one is not a finite number.
+        """
         joined, orders = self._extend(events)
         places = np.arange(len(joined) - len(events), len(joined))
         with torch.no_grad():
             part = cut(joined, orders, places, self.windows)
             logits = self.module.stream_logits(*part, self.delay)
         self.past = newest(joined, orders, self.windows)
-        return logits.double().cpu().numpy()
+        return require_finite(logits.double().cpu().numpy(), "predictions")
 
     def remember(self, events: pl.DataFrame) -> None:
         """Take events as history, without scoring them."""
@@ -63,7 +77,7 @@ class StreamScorer:
         self.past = newest(joined, orders, self.windows)
 
     def _extend(self, events: pl.DataFrame) -> tuple[Stream, list[KeyOrder]]:
-        joined = self.tokenizer.encode(events, self.entities).after(self.past)
+        joined = self.tokenizer.encode(events, self.entities, self.secret).after(self.past)
         return joined, [KeyOrder(joined.keys[:, v]) for v in range(len(self.windows))]
 
 
@@ -71,6 +85,7 @@ class FraudScorer:
     """Scores a source's partitions in order and writes the file.
 
     `scored_at` is the time of the input's last event, not of the run: a rerun changes no byte.
+    The state is the raw last events, entities as keyed hashes: see `hash_secret`.
 
     Raises:
         DataContractError: the input already has a column that scoring adds.
@@ -89,9 +104,29 @@ class FraudScorer:
         tokenizer = task.load_tokenizer(bundle.tokenizer)
         module = task.module(tokenizer, bundle.encoder)
         module.load_state_dict(bundle.state_dict())
+        secret = hash_secret(bundle.version)
+        # Names the secret without telling it: states of another one know nobody of this one.
+        self.mark = hashlib.blake2b(b"longstrand state", key=secret, digest_size=MARK).digest()
         self.stream = StreamScorer(
-            module, tokenizer, task.view_entities(), source.schema.label_delay
+            module, tokenizer, task.view_entities(), source.schema.label_delay, secret
         )
+
+    def check(self, out: Path) -> None:
+        """Whether `write` can write this input, with a score, to `out`.
+
+        Raises:
+            ConfigError: `out` is neither .csv nor .parquet, or .csv cannot hold a column.
+        """
+        suffix = out.suffix.lower()
+        if suffix not in (".csv", ".parquet"):
+            raise ConfigError(f"output: found {out.name}, expected a name in .csv or .parquet")
+        schema = self.source.raw.schema
+        unfit = [name for name, kind in schema.items() if kind.is_nested() or kind == pl.Binary]
+        if suffix == ".csv" and unfit:
+            raise ConfigError(
+                f"output: found {out.name} for an input with {len(unfit)} columns of lists, "
+                "structures or bytes, which CSV cannot hold; expected a name in .parquet"
+            )
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
         """Columns row, fraud_score. `state` is what the partition before returned; the first has
@@ -99,10 +134,12 @@ class FraudScorer:
 
         Raises:
             DataContractError: the history does not end before the input begins.
+            ConfigError: `state` is of another secret.
+            LongstrandError: a score is not a finite number.
         """
         stream, events = self.stream, self.source.part(part.order)
         if state is not None:
-            stream.past = Stream.from_bytes(state)
+            stream.past = self._past(state)
         elif self.source.history is not None:
             stream.past = None
             stream.remember(self.source.history)
@@ -110,22 +147,31 @@ class FraudScorer:
             stream.past = None
         if not len(events):
             return pl.DataFrame(schema={"row": pl.Int64, "fraud_score": pl.Float64}), state
-        score = self.calibration.apply(stream.push(events))
+        score = require_finite(self.calibration.apply(stream.push(events)), "scores")
         # More digits than fp32 carries would make equal runs look different.
         scored = pl.DataFrame({"row": events["row"], "fraud_score": score}).with_columns(
             pl.col("fraud_score").round_sig_figs(6)
         )
         assert stream.past is not None
-        return scored, stream.past.to_bytes()
+        return scored, self.mark + stream.past.to_bytes()
+
+    def _past(self, state: bytes) -> Stream:
+        if state[:MARK] != self.mark:
+            raise ConfigError(
+                f"{KEY_VARIABLE}: found another key than that of the parts already scored, "
+                "expected the same; set it again, or delete the unfinished parts and score anew"
+            )
+        return Stream.from_bytes(state[MARK:])
 
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
         """Input rows in input order, every input column as it was, with the score. Rows that were
         set aside go to `<out>.set_aside.csv` instead, one line a bad cell.
 
         Raises:
-            ConfigError: `out` is neither .csv nor .parquet.
+            ConfigError: `check` refuses `out`.
             DataContractError: rows got lost.
         """
+        self.check(out)
         scores = pl.concat(list(scored))
         last = cast("datetime | None", self.source.events["time"].max())
         frame = (
@@ -156,6 +202,14 @@ class FraudScorer:
         return Summary(len(self.source.raw), len(frame), reasons, files)
 
 
+def hash_secret(version: str) -> bytes:
+    """32 bytes that key the hash of entities: from the environment variable LONGSTRAND_HASH_KEY
+    where it is set, else from the bundle's version. Who has the bundle knows the latter, so it
+    keeps off a casual reader of a state file and nobody who tries all identifiers there may be.
+    """
+    return hashlib.sha256((os.environ.get(KEY_VARIABLE) or version).encode()).digest()
+
+
 def _reasons(set_aside: pl.DataFrame) -> dict[str, int]:
     """Rows by the first column for which they were set aside."""
     first = set_aside.unique("row", keep="first", maintain_order=True)
@@ -168,9 +222,7 @@ def _write(frame: pl.DataFrame, out: Path) -> str:
     temporary = out.with_name(out.name + ".partial")
     if out.suffix.lower() == ".parquet":
         frame.write_parquet(temporary)
-    elif out.suffix.lower() == ".csv":
-        frame.write_csv(temporary)
     else:
-        raise ConfigError(f"output: found {out.name}, expected a name in .csv or .parquet")
+        frame.write_csv(temporary)
     os.replace(temporary, out)
     return str(out)

@@ -18,7 +18,7 @@ BAD_SHARE = 0.01
 """Above this share of rows set aside, the file as a whole breaks the contract."""
 
 PART_ROWS = 250_000
-_SHOWN = 40
+_KINDS = {"letters": r"\pL", "digits": r"\pN", "spaces": r"\s", "signs": r"[^\pL\pN\s]"}
 _TIME_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%dT%H:%M:%S%.f",
@@ -47,17 +47,19 @@ class TransactionSource:
         self.raw = read_raw(path)
         self.events, self._set_aside = read_events(self.raw, path, schema, needs_label)
         self.history: pl.DataFrame | None = None
+        self._history_paths: list[Path] = []
         if history is not None:
-            self.history, set_aside = _read_history(history, schema)
+            self._history_paths = _history_paths(history)
+            self.history, set_aside = _read_history(self._history_paths, schema)
             self._set_aside = pl.concat([self._set_aside, set_aside])
 
     def fingerprint(self) -> str:
-        """SHA-256 of the bytes of the input file."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        """SHA-256 of the bytes of the input file; with history, of its digest and theirs."""
+        own = _sha256(self.path)
+        if not self._history_paths:
+            return own
+        digests = [own, *(_sha256(path) for path in self._history_paths)]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def rows(self) -> pl.LazyFrame:
         return self.events.lazy().select(
@@ -99,17 +101,30 @@ class TransactionSource:
         return self.events.slice(order * PART_ROWS, PART_ROWS)
 
 
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def read_raw(path: Path) -> pl.DataFrame:
     """CSV as text, so that no identifier loses a leading zero; Parquet as it is."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; expected one CSV or Parquet file")
     try:
         if path.suffix.lower() == ".parquet":
-            return pl.read_parquet(path)
+            return pl.read_parquet(path, glob=False)
         if path.suffix.lower() == ".csv":
-            return pl.read_csv(path, infer_schema=False)
+            return pl.read_csv(path, infer_schema=False, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         # Its message may quote cells, and a cell may be an identifier: only its kind is told.
+        if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
+            raise DataContractError(
+                f"{path}: found bytes that are not UTF-8, expected a {path.suffix} file in UTF-8; "
+                "convert it, for example from Latin-1 by iconv -f LATIN1 -t UTF-8"
+            ) from None
         raise DataContractError(
             f"{path}: cannot be read ({type(error).__name__}); expected a {path.suffix} file with "
             "one header and the same number of fields in every row"
@@ -130,7 +145,7 @@ def read_events(
     if missing or (needs_label and not schema.label):
         raise DataContractError(
             f"{path}: found no column {', '.join(missing) or 'for the label'}; the file has "
-            f"{', '.join(raw.columns)}; correct the file or its schema"
+            f"{_known_names(raw, wanted)}; correct the file or its schema"
         )
     checks = _checks(raw, schema)
     typed = raw.select(
@@ -140,17 +155,14 @@ def read_events(
     if "label" not in typed.columns:
         typed = typed.with_columns(label=pl.lit(None, dtype=pl.Int8))
     set_aside = pl.concat(
-        [
-            _bad_cells(raw, typed[name], path, check, check.column in schema.private)
-            for name, check in checks.items()
-        ]
+        [_bad_cells(raw, typed[name], path, check) for name, check in checks.items()]
     ).sort("row", "column")
     bad = set_aside["row"].unique()
     if len(bad) > BAD_SHARE * len(raw):
         first = set_aside.row(0, named=True)
         raise DataContractError(
             f"{path}: {len(bad)} of {len(raw)} rows are unusable, more than {BAD_SHARE:.0%}; the "
-            f"first is row {first['row']}, column {first['column']}: found {first['found']!r}, "
+            f"first is row {first['row']}, column {first['column']}: found {first['found']}, "
             f"expected {first['expected']}; correct the file or its schema"
         )
     good = typed.filter(~pl.col("row").is_in(bad.implode())).drop("id")
@@ -188,22 +200,28 @@ def _checks(raw: pl.DataFrame, schema: Schema) -> dict[str, Check]:
     return found
 
 
-def _bad_cells(
-    raw: pl.DataFrame, value: pl.Series, path: Path, check: Check, private: bool
-) -> pl.DataFrame:
+def _known_names(raw: pl.DataFrame, wanted: Sequence[str]) -> str:
+    """Which of the wanted columns a file has. Other names are only counted: those of a file
+    without a header are its first row, identifiers and all."""
+    known = [column for column in wanted if column in raw.columns]
+    others = len(raw.columns) - len(known)
+    return f"{', '.join(known) or 'none of the columns of the schema'} and {others} others"
+
+
+def _bad_cells(raw: pl.DataFrame, value: pl.Series, path: Path, check: Check) -> pl.DataFrame:
     """Cells that gave no value."""
     bad = value.is_null()
     if check.optional:
         bad &= raw.select(_text(check.column).is_not_null()).to_series()
-    shown = pl.lit("(not shown: identifier)") if private else _shown(check.column)
     return (
         raw.with_row_index("row")
         .filter(bad)
+        .rechunk()  # Polars 2.1 panics where a filter leaves an empty chunk.
         .select(
             pl.lit(str(path)).alias("file"),
             pl.col("row").cast(pl.Int64),
             pl.lit(check.column).alias("column"),
-            shown.alias("found"),
+            _shape(check.column).alias("found"),
             pl.lit(check.expected).alias("expected"),
         )
     )
@@ -215,11 +233,14 @@ def _text(column: str) -> pl.Expr:
     return pl.when(text != "").then(text)
 
 
-def _shown(column: str) -> pl.Expr:
-    """The start of a cell. Long runs of digits are blanked: in a row whose fields slipped, any
-    column may hold a card number."""
-    text = pl.col(column).cast(pl.String).fill_null("").str.replace_all(r"\d{7,}", "#######")
-    return text.str.slice(0, _SHOWN)
+def _shape(column: str) -> pl.Expr:
+    """What a cell looks like, such as "6 characters, letters and digits", never what it says: in
+    a row whose fields slipped, any column may hold an identifier."""
+    text = pl.col(column).cast(pl.String).fill_null("")
+    kinds = [pl.when(text.str.contains(c)).then(pl.lit(name)) for name, c in _KINDS.items()]
+    named = pl.concat_list(kinds).list.drop_nulls().list.join(" and ")
+    told = pl.format("{} characters, {}", text.str.len_chars(), named)
+    return pl.when(text == "").then(pl.lit("nothing")).otherwise(told)
 
 
 def _number(column: str) -> pl.Expr:
@@ -252,11 +273,16 @@ def _placed(value: pl.Expr, zone: str) -> pl.Expr:
     return local.dt.convert_time_zone("UTC")
 
 
-def _read_history(history: Path, schema: Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One file, or all that a glob names, as one run of events without rows of their own."""
-    paths = [Path(p) for p in sorted(glob.glob(str(history)))]
+def _history_paths(history: Path) -> list[Path]:
+    """The file of that name, brackets and all, or those that the glob names."""
+    paths = [history] if history.exists() else [Path(p) for p in sorted(glob.glob(str(history)))]
     if not paths:
-        raise ConfigError(f"{history}: found no history file, expected one or a glob of several")
+        raise ConfigError(f"history: found no file {history}, expected one or a glob of several")
+    return paths
+
+
+def _read_history(paths: Sequence[Path], schema: Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """All files as one run of events without rows of their own."""
     parts = [read_events(read_raw(path), path, schema, needs_label=False) for path in paths]
     events = pl.concat([part[0] for part in parts]).sort("time", maintain_order=True)
     set_aside = pl.concat([part[1] for part in parts])

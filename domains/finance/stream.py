@@ -1,7 +1,7 @@
 """The time-ordered stream of events as arrays, and who sees whom in it.
 
-Entity identifiers are hashed on the way in: a stream, and any state cut from it, holds no
-identifier of a card, customer or merchant.
+Entity identifiers are hashed on the way in, so that a stream, and any state cut from it, holds
+none in the clear. Who has the key of the hash can still find them by trying all that there may be.
 """
 
 from __future__ import annotations
@@ -162,22 +162,28 @@ def visible_label(label: np.ndarray, time: np.ndarray, now: np.ndarray, delay: i
     return np.where(time <= now - delay, label, UNKNOWN_LABEL)
 
 
-def view_keys(events: pl.DataFrame, views: Sequence[Sequence[str]]) -> np.ndarray:
-    """[n, V] int64 hashed keys; entity columns are named `entity:NAME`."""
+def view_keys(
+    events: pl.DataFrame, views: Sequence[Sequence[str]], secret: bytes = b""
+) -> np.ndarray:
+    """[n, V] int64 hashed keys; entity columns are named `entity:NAME`.
+
+    Args:
+        secret: at most 64 bytes that key the hash, for keys that are written anywhere.
+    """
     columns: dict[str, np.ndarray] = {}
     keys = np.zeros((len(events), len(views)), dtype=np.uint64)
     for v, names in enumerate(views):
         for name in names:
             if name not in columns:
-                columns[name] = _hashed(events[f"entity:{name}"])
+                columns[name] = _hashed(events[f"entity:{name}"], secret)
             # Order matters, so that (a, b) and (b, a) differ (multiplier of SplitMix64).
             keys[:, v] = keys[:, v] * np.uint64(0x9E3779B97F4A7C15) + columns[name]
     return keys.view(np.int64)
 
 
-def _hashed(values: pl.Series) -> np.ndarray:
+def _hashed(values: pl.Series, secret: bytes) -> np.ndarray:
     texts = values.unique()
-    digests = [hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts]
+    digests = [hashlib.blake2b(t.encode(), digest_size=8, key=secret).digest() for t in texts]
     table = pl.DataFrame(
         {"text": texts, "hash": np.frombuffer(b"".join(digests), dtype=np.uint64)},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,9 +17,9 @@ from core.model.keyed import KeyedEncoderConfig, KeyedView
 from core.training.loader import StepLoader
 from domains.finance import floors
 from domains.finance.batches import Gatherer, sampled_batches
-from domains.finance.config import FinanceConfig, parse_day
+from domains.finance.config import FinanceConfig, View, parse_day
 from domains.finance.metrics import fraud_metrics
-from domains.finance.model import FraudModule
+from domains.finance.model import FraudModule, require_finite
 from domains.finance.panels import fraud_panels
 from domains.finance.stream import DAY, KeyOrder, Stream, cut
 from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
@@ -103,7 +103,8 @@ class FraudTask:
         return StepLoader(batch_at, steps)
 
     def module(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
-        return FraudModule(tokenizer, keyed_config(self.config, encoder))
+        config = keyed_config(self.config, encoder, narrows=tokenizer.narrows)
+        return FraudModule(tokenizer, config)
 
     def predict(
         self,
@@ -113,9 +114,14 @@ class FraudTask:
         rows: pl.Series,
     ) -> pl.DataFrame:
         """Columns row, label, raw (log-odds), day, amount, entity (a number without meaning that
-        tells the first entity's values apart)."""
+        tells the first entity's values apart).
+
+        Raises:
+            LongstrandError: a prediction is not a finite number.
+        """
         stream, places = self._stream(source, tokenizer), _places(source, rows)
         raw = predict_logits(module, stream, places, source.schema.label_delay)
+        require_finite(raw, "predictions")
         return _frame(source, places, raw)
 
     def calibrate(self, validation: pl.DataFrame) -> Calibration:
@@ -145,14 +151,28 @@ class FraudTask:
         }
 
     def label_intervals(self, source: TransactionSource, fold: Fold) -> list[str]:
-        """Training and calibration rows, from the first to the last of their days."""
+        """Times of training and of calibration rows, half-open: up to a microsecond, the tick of
+        every time here, after the last."""
         intervals = []
         for rows in (fold.train, fold.validation):
             time = source.events.filter(pl.col("row").is_in(rows.implode()))["time"]
             if len(time):
                 first, last = (cast(datetime, t) for t in (time.min(), time.max()))
-                intervals.append(f"time:{first.isoformat()}/{last.isoformat()}")
+                end = last + timedelta(microseconds=1)
+                intervals.append(f"time:{first.isoformat()}/{end.isoformat()}")
         return intervals
+
+    def seen_rows(self, source: TransactionSource, intervals: Sequence[str]) -> pl.Series:
+        """Labelled rows of those times. The end of an interval counts as inside, because older
+        bundles wrote the last row's own time there.
+
+        Raises:
+            ConfigError: not intervals that `label_intervals` writes.
+        """
+        seen = pl.lit(False)
+        for text in intervals:
+            seen |= pl.col("time").is_between(*_interval(text))
+        return _rows(source, seen & pl.col("label").is_not_null())
 
     def scorer(self, bundle: Bundle, source: TransactionSource) -> FraudScorer:
         from domains.finance.scorer import FraudScorer
@@ -170,25 +190,33 @@ class FraudTask:
         return tokenizer.encode(source.events, self.view_entities()).after(None)
 
 
-def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderConfig:
+def keyed_config(
+    config: FinanceConfig, encoder: EncoderConfig, *, narrows: bool = True
+) -> KeyedEncoderConfig:
     """The encoder's sizes on this configuration's views.
 
-    A pattern over positions means nothing between keys, so it can say one of two things: `Window`
-    keeps every view's own window, `Dense` lifts it for a key's whole past (the dense twin). The
-    recent stream stays recent: it has no key whose past could be meant.
+    A position is a place among the events of a view: `Window(radius)` narrows every view to its
+    last `radius` + 1 events, the event itself included, and widens none; `Dense` lifts the window
+    of every view with a key for the key's whole past (the dense twin). The recent stream stays
+    recent: it has no key whose past could be meant. An event never sees later ones, so a pattern
+    and its causal form are the same.
+
+    Args:
+        narrows: False ignores the radius, as bundles did that are older than its meaning.
 
     Raises:
         ConfigError: another pattern.
     """
-    kind = type(encoder.pattern).__name__
-    if kind not in ("Window", "Dense"):
+    first, *others = encoder.pattern.terms()
+    if others or first.base is not None or first.right not in (first.left, 0):
         raise ConfigError(
-            f"attention: found {kind}, expected window (each view's own) or dense (a key's whole "
-            "past) for the finance domain"
+            f"attention: found a pattern of kind {encoder.pattern.to_dict()['kind']}, expected "
+            "kind window (the last radius + 1 events of each view at most) or dense (a key's whole "
+            "past), causal or not, for the finance domain"
         )
     return KeyedEncoderConfig(
         views=tuple(
-            KeyedView(view.name, None if kind == "Dense" and view.key else view.window, view.labels)
+            KeyedView(view.name, _window(view, first.left, narrows), view.labels)
             for view in config.views
         ),
         dim=encoder.dim,
@@ -199,6 +227,14 @@ def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderC
         forget=config.forget,
         time_unit=float(DAY),
     )
+
+
+def _window(view: View, radius: int | None, narrows: bool) -> int | None:
+    if radius is None:
+        return None if view.key else view.window
+    if not narrows:
+        return view.window
+    return radius + 1 if view.window is None else min(view.window, radius + 1)
 
 
 def predict_logits(
@@ -237,6 +273,21 @@ def _places(source: TransactionSource, rows: pl.Series) -> np.ndarray:
     """Where these rows stand in the stream, in time order."""
     wanted = source.events.select(pl.col("row").is_in(rows.implode())).to_series()
     return np.flatnonzero(wanted.to_numpy())
+
+
+def _interval(text: str) -> tuple[datetime, datetime]:
+    """time:START/END, ISO times with their offset."""
+    name, _, span = text.partition(":")
+    try:
+        start, end = (datetime.fromisoformat(part) for part in span.split("/"))
+    except ValueError:
+        start = end = datetime.min
+    if name != "time" or start.tzinfo is None or end.tzinfo is None:
+        raise ConfigError(
+            f"label interval: found {text!r}, expected time:START/END with ISO times such as "
+            "2024-01-01T00:00:00+00:00; the bundle is not one of the finance domain"
+        )
+    return start.astimezone(UTC), end.astimezone(UTC)
 
 
 def _midnight(where: str, text: str) -> datetime:

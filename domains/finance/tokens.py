@@ -41,11 +41,17 @@ class CategoryField:
 
 @dataclass(frozen=True)
 class FinanceTokenizer:
-    """Fitted on training rows only; holds no value of an id or entity column."""
+    """Fitted on training rows only; holds no value of an id or entity column.
+
+    Args:
+        narrows: whether a radius of the attention narrows the views of the model that learns from
+            these tokens. Bundles that do not say so are older: their radius meant nothing.
+    """
 
     numbers: list[NumberField]
     categories: list[CategoryField]
     time_zone: str
+    narrows: bool = True
 
     @property
     def sizes(self) -> list[int]:
@@ -68,9 +74,11 @@ class FinanceTokenizer:
         """Width of `Stream.floats`."""
         return 2 * len(self.numbers)
 
-    def encode(self, events: pl.DataFrame, views: Sequence[Sequence[str]]) -> Stream:
+    def encode(
+        self, events: pl.DataFrame, views: Sequence[Sequence[str]], secret: bytes = b""
+    ) -> Stream:
         """Events (columns of `TransactionSource.events`, in time order) to a stream whose gaps
-        are not filled in yet (`Stream.after` does)."""
+        are not filled in yet (`Stream.after` does); `secret` keys the hash of entities."""
         ids, floats = [], []
         for field in self.numbers:
             values = events[f"number:{field.name}"].to_numpy()
@@ -87,7 +95,7 @@ class FinanceTokenizer:
         return Stream(
             row=events["row"].to_numpy(),
             time=events["time"].dt.epoch("us").to_numpy(),
-            keys=view_keys(events, views),
+            keys=view_keys(events, views, secret),
             ids=table,
             floats=np.stack(floats, axis=1).astype(np.float32),
             gaps=np.full((len(events), len(views)), np.nan, dtype=np.float32),
@@ -103,6 +111,7 @@ class FinanceTokenizer:
             numbers=[NumberField(**f) for f in state["numbers"]],
             categories=[CategoryField(**f) for f in state["categories"]],
             time_zone=state["time_zone"],
+            narrows=state.get("narrows", False),
         )
 
 

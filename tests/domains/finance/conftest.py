@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,14 +73,25 @@ def bundle(config, tokenizer, module):
 
 
 @pytest.fixture
-def score_file(config, bundle):
+def scorer_of(config, bundle):
+    """(input, history) -> FraudScorer."""
+
+    def make(input: Path, history: Path | None = None):
+        source = domain.open(config, "score", input=input, history=history)
+        return domain.task(config).scorer(bundle, source)
+
+    return make
+
+
+@pytest.fixture
+def score_file(scorer_of):
     """(input, output, history) -> Summary, the way pipelines do it."""
 
-    def run(input: Path, output: Path, history: Path | None = None, **changes):
-        settings = replace(config, **changes)
-        source = domain.open(settings, "score", input=input, history=history)
-        scorer = domain.task(settings).scorer(bundle, source)
+    def run(input: Path, output: Path, history: Path | None = None):
+        scorer = scorer_of(input, history)
+        source = scorer.source
         frames, state = [], None
+        scorer.check(output)
         for part in source.partitions():
             frame, state = scorer.score(part, state)
             frames.append(frame)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from core.attention.patterns import Causal, Dense, Window
+from core.attention.patterns import Causal, Dense, Window, bigbird, longformer
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
 from domains.finance import domain
@@ -64,6 +64,12 @@ def test_unusable_choices_are_refused(change, told):
         check_config(replace(FinanceConfig(), **change))
 
 
+@pytest.mark.parametrize("given", [{"path": "x.csv"}, {"schema": "handbook"}, {"roles": STATED}])
+def test_files_beside_simulated_data_are_refused(given):
+    with pytest.raises(ConfigError, match=f"data.{next(iter(given))}: .*data.source=files"):
+        check_config(FinanceConfig(data=FinanceData(**given)))
+
+
 def test_label_delay_must_fit_between_training_and_test(task, source, config):
     short = replace(config, split=replace(config.split, test_from="2024-02-01"))
     with pytest.raises(ConfigError, match="7 days after train_before"):
@@ -84,14 +90,39 @@ def test_dense_attention_lifts_the_window_of_every_key():
     encoder = EncoderConfig(dim=16, heads=4, pattern=Dense())
     views = keyed_config(FinanceConfig(), encoder).views
     assert [v.window for v in views] == [None, None, 16]
-    encoder = EncoderConfig(dim=16, heads=4, pattern=Window(5))
-    views = keyed_config(FinanceConfig(), encoder).views
-    assert [v.window for v in views] == [64, 64, 16]
 
 
-def test_other_patterns_are_refused():
-    encoder = EncoderConfig(dim=16, heads=4, pattern=Window(5) | Causal())
-    with pytest.raises(ConfigError, match="attention"):
+@pytest.mark.parametrize(
+    ("radius", "windows"),
+    [(1000, [64, 1001, 16]), (63, [64, 64, 16]), (30, [31, 31, 16]), (0, [1, 1, 1])],
+)
+def test_a_radius_narrows_views_and_widens_none(radius, windows):
+    config = FinanceConfig(views=[View(["a"], 64), View(["b"], None), View([], 16)])
+    encoder = EncoderConfig(dim=16, heads=4, pattern=Window(radius))
+    assert [v.window for v in keyed_config(config, encoder).views] == windows
+
+
+def test_a_radius_meant_nothing_to_older_bundles(task, tokenizer):
+    state = tokenizer.to_dict()
+    encoder = EncoderConfig(dim=16, heads=4, pattern=Window(4))
+    young = task.module(task.load_tokenizer(state), encoder)
+    del state["narrows"]
+    old = task.module(task.load_tokenizer(state), encoder)
+    assert [v.window for v in young.encoder.config.views] == [5, 5, 5]
+    assert [v.window for v in old.encoder.config.views] == [12, 9, 6]
+
+
+@pytest.mark.parametrize("pattern", [Window(5), Dense()])
+def test_causal_patterns_are_the_same(pattern):
+    plain = EncoderConfig(dim=16, heads=4, pattern=pattern)
+    causal = EncoderConfig(dim=16, heads=4, pattern=pattern & Causal())
+    assert keyed_config(FinanceConfig(), causal) == keyed_config(FinanceConfig(), plain)
+
+
+@pytest.mark.parametrize("pattern", [Window(5) | Causal(), longformer(5, [0]), bigbird(5, 1)])
+def test_other_patterns_are_refused(pattern):
+    encoder = EncoderConfig(dim=16, heads=4, pattern=pattern)
+    with pytest.raises(ConfigError, match=r"attention: .* kind mixture.* kind window .* or dense"):
         keyed_config(FinanceConfig(), encoder)
 
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from core.errors import TooFewLabelsError
+from core.errors import LongstrandError, TooFewLabelsError
 from domains.finance.floors import logistic_regression
 from domains.finance.metrics import Ranking, card_precision, fraud_metrics
 
@@ -67,3 +67,19 @@ def test_logistic_regression_finds_the_direction_and_the_rate():
     found = logistic_regression(x, label, places[:3000], places[3000:])
     assert np.corrcoef(found, chance[3000:])[0, 1] > 0.98
     assert found.mean() == pytest.approx(chance[3000:].mean(), rel=0.15)
+
+
+@pytest.mark.parametrize("column", ["raw", "score"])
+def test_figures_of_a_diverged_model_are_refused(column):
+    frame = pl.DataFrame(
+        {
+            "label": [0, 1, 0],
+            "raw": [0.0, 1.0, 2.0],
+            "score": [0.1, 0.5, 0.9],
+            "day": 1,
+            "entity": 1,
+        }
+    )
+    broken = frame.with_columns(pl.Series(column, [0.0, float("nan"), 1.0]))
+    with pytest.raises(LongstrandError, match=r"1 of 3 .* are not finite numbers"):
+        fraud_metrics("d", "p", broken)

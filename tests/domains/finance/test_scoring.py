@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from core.errors import ConfigError, DataContractError
+from core.calibration import Calibration
+from core.errors import ConfigError, DataContractError, LongstrandError
 from domains.finance import source as source_module
 
 
@@ -90,24 +92,43 @@ def test_bad_rows_are_set_aside_and_counted(table, tmp_path, score_file):
         (77, "time"),
         (80, "card_id"),
     ]
-    assert aside["found"].to_list()[:3] == ["12,5O", "soon", "soon"]
+    assert aside["found"].to_list() == [
+        "5 characters, letters and digits and signs",
+        "4 characters, letters",
+        "4 characters, letters",
+        "nothing",
+    ]
+    assert aside.select("file", "row").n_unique() == 3
     assert len(pl.read_csv(tmp_path / "out.csv", infer_schema=False)) == 897
 
 
 def test_too_many_bad_rows_break_the_contract(table, tmp_path, score_file):
     broken = table.with_columns(amount=pl.lit("much"))
     broken.write_csv(tmp_path / "in.csv")
-    with pytest.raises(DataContractError, match="row 0, column amount: found 'much'"):
+    with pytest.raises(DataContractError, match="row 0, column amount: found 4 char"):
         score_file(tmp_path / "in.csv", tmp_path / "out.csv")
 
 
-def test_no_identifier_reaches_a_message(table, tmp_path, score_file):
-    secret = "4392270733198763"
-    broken = table.with_columns(amount=pl.lit(secret), card_id=pl.lit(""), time=pl.lit(secret))
-    broken.write_csv(tmp_path / "in.csv")
-    with pytest.raises(DataContractError) as error:
+@pytest.mark.parametrize("secret", ["4392270733198763", "C00001", "anna@ex.org", "DE 44 5001"])
+@pytest.mark.parametrize("columns", [["time"], ["amount", "time", "fraud"]])
+def test_no_identifier_reaches_a_message_or_the_list_of_bad_rows(
+    table, tmp_path, score_file, secret, columns
+):
+    slipped = [pl.lit(secret).alias(column) for column in columns]
+    table.with_columns(slipped).write_csv(tmp_path / "in.csv")
+    with pytest.raises(DataContractError, match=r"row 0, column \w+: found .* characters") as e:
         score_file(tmp_path / "in.csv", tmp_path / "out.csv")
-    assert secret not in str(error.value)
+    assert secret not in str(e.value)
+    pl.concat([table, table.head(1).with_columns(slipped)]).write_csv(tmp_path / "in.csv")
+    score_file(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert secret not in (tmp_path / "out.csv.set_aside.csv").read_text()
+
+
+def test_a_file_without_a_header_does_not_show_its_first_row(table, tmp_path, score_file):
+    table.write_csv(tmp_path / "in.csv", include_header=False)
+    with pytest.raises(DataContractError, match=r"none of the columns.* and 9 others") as error:
+        score_file(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert not any(cell in str(error.value) for cell in table.row(0) if len(cell) > 2)
 
 
 def test_repeated_ids_are_set_aside(table, tmp_path, score_file):
@@ -140,3 +161,84 @@ def test_missing_columns_and_files_say_what_is_there(table, tmp_path, score_file
 def test_labels_are_not_needed_to_score(table, tmp_path, score_file):
     table.drop("fraud").write_csv(tmp_path / "in.csv")
     assert score_file(tmp_path / "in.csv", tmp_path / "out.csv").scored == 900
+
+
+def test_history_may_have_brackets_in_its_name_but_must_be_there(
+    config, tmp_path, score_file, scorer_of
+):
+    table = pl.read_parquet(config.data.path)
+    table.head(300).write_parquet(tmp_path / "h[1].parquet")
+    table[300:400].write_parquet(tmp_path / "in.parquet")
+    assert len(scorer_of(tmp_path / "in.parquet", tmp_path / "h[1].parquet").source.history) == 300
+    with pytest.raises(ConfigError, match=r"history: found no file .*none"):
+        score_file(tmp_path / "in.parquet", tmp_path / "out.parquet", tmp_path / "none*.csv")
+
+
+def test_fingerprint_changes_with_the_history(config, tmp_path, scorer_of):
+    table = pl.read_parquet(config.data.path)
+    table[300:400].write_parquet(tmp_path / "in.parquet")
+    found = {scorer_of(tmp_path / "in.parquet").source.fingerprint()}
+    assert found == {hashlib.sha256((tmp_path / "in.parquet").read_bytes()).hexdigest()}
+    for rows in (100, 200):
+        table.head(rows).write_parquet(tmp_path / "h.parquet")
+        source = scorer_of(tmp_path / "in.parquet", tmp_path / "h*.parquet").source
+        found |= {source.fingerprint(), source.fingerprint()}
+    assert len(found) == 3
+
+
+def test_bad_rows_of_input_and_history_are_told_apart(table, tmp_path, scorer_of):
+    broken = table.with_columns(
+        amount=pl.when(pl.int_range(pl.len()) == 5).then(pl.lit("")).otherwise("amount")
+    )
+    for name in ("in.csv", "h1.csv", "h2.csv"):
+        broken.write_csv(tmp_path / name)
+    aside = scorer_of(tmp_path / "in.csv", tmp_path / "h*.csv").source.set_aside().collect()
+    assert (len(aside), aside.select("file", "row").n_unique()) == (3, 3)
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_scoring(config, tmp_path, scorer_of):
+    table = pl.read_parquet(config.data.path).head(20)
+    table.write_parquet(tmp_path / "in.parquet")
+    scorer = scorer_of(tmp_path / "in.parquet")
+    with pytest.raises(ConfigError, match=r"found o3\.txt, expected a name in \.csv or \.parquet"):
+        scorer.check(tmp_path / "o3.txt")
+    scorer.check(tmp_path / "out.CSV")
+    for odd in (pl.lit([1, 2]), pl.struct("amount"), pl.lit(b"x")):
+        table.with_columns(odd=odd).write_parquet(tmp_path / "in.parquet")
+        scorer = scorer_of(tmp_path / "in.parquet")
+        with pytest.raises(ConfigError, match="CSV cannot hold"):
+            scorer.check(tmp_path / "out.csv")
+        scorer.check(tmp_path / "out.parquet")
+
+
+def test_latin_1_is_told_to_become_utf_8(table, tmp_path, score_file):
+    text = table.with_columns(remark=pl.lit("café")).write_csv()
+    (tmp_path / "in.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataContractError, match="not UTF-8"):
+        score_file(tmp_path / "in.csv", tmp_path / "out.csv")
+
+
+def test_scores_of_a_broken_calibration_are_refused(table, tmp_path, scorer_of):
+    table.write_csv(tmp_path / "in.csv")
+    scorer = scorer_of(tmp_path / "in.csv")
+    scorer.calibration = Calibration("platt", float("nan"), 0.0)
+    with pytest.raises(LongstrandError, match="900 of 900 scores are not finite"):
+        scorer.score(scorer.source.partitions()[0], None)
+
+
+def test_states_are_of_one_secret(table, tmp_path, scorer_of, monkeypatch):
+    monkeypatch.setattr(source_module, "PART_ROWS", 450)
+    table.write_csv(tmp_path / "in.csv")
+    one, two = scorer_of(tmp_path / "in.csv").source.partitions()
+    scored = {}
+    for key in ("", "first", "x" * 100):
+        monkeypatch.setenv("LONGSTRAND_HASH_KEY", key)
+        scorer = scorer_of(tmp_path / "in.csv")
+        _, state = scorer.score(one, None)
+        frame, _ = scorer_of(tmp_path / "in.csv").score(two, state)
+        scored[state[:16]] = frame["fraud_score"].to_numpy()
+    assert len(scored) == 3
+    assert all(np.allclose(s, frame["fraud_score"], atol=1e-5) for s in scored.values())
+    monkeypatch.delenv("LONGSTRAND_HASH_KEY")
+    with pytest.raises(ConfigError, match="LONGSTRAND_HASH_KEY: found another key"):
+        scorer_of(tmp_path / "in.csv").score(two, state)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from core.errors import DataContractError
+from core.errors import DataContractError, LongstrandError
 from domains.finance.batches import Gatherer
 from domains.finance.scorer import StreamScorer
 from domains.finance.stream import UNKNOWN_LABEL, KeyOrder, Stream
@@ -65,10 +68,27 @@ def test_state_survives_as_bytes(scorer, events):
     np.testing.assert_allclose(np.concatenate([first, rest]), one, atol=1e-5)
 
 
-def test_state_holds_no_identifier(scorer, events):
+def test_state_holds_no_identifier_and_no_hash_of_one_without_the_secret(scorer, events):
+    scorer.secret = b"secret"
     scorer.push(events)
     data = scorer.past.to_bytes()
-    assert all(v.encode() not in data for v in events["entity:customer"].unique())
+    for value in events["entity:customer"].unique():
+        text = value.encode()
+        assert text not in data
+        assert hashlib.blake2b(text, digest_size=8).digest() not in data
+        assert hashlib.blake2b(text, digest_size=8, key=b"secret").digest() in data
+
+
+def test_the_secret_changes_no_score(scorer, events):
+    one = scorer.push(events)
+    scorer.past, scorer.secret = None, b"secret"
+    np.testing.assert_allclose(scorer.push(events), one, atol=1e-5)
+
+
+def test_a_diverged_model_scores_nothing(scorer, events):
+    scorer.module = SimpleNamespace(stream_logits=lambda *a: torch.full((len(a[1]),), torch.inf))
+    with pytest.raises(LongstrandError, match="1000 of 1000 predictions are not finite"):
+        scorer.push(events)
 
 
 def test_gathered_training_form_equals_the_stream_form(scorer, events, module, source):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import math
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from core.errors import TooFewLabelsError
+from core.errors import ConfigError, LongstrandError, TooFewLabelsError
 from domains.finance import domain
 from domains.finance.batches import Gatherer, sampled_batches
 from domains.finance.simulate import simulate_transactions
@@ -131,3 +133,53 @@ def test_metrics_floors_and_panels_cover_the_test(task, module, source, tokenize
     assert set(task.floors(source, fold)) == {"amount", "logistic_regression"}
     assert all(panel.x in panel.data.columns for panel in task.panels(source, scored))
     assert all(i.startswith("time:2024-01-") for i in task.label_intervals(source, fold))
+
+
+def test_predictions_of_a_diverged_model_are_refused(task, source, tokenizer, fold):
+    from tests.domains.finance.conftest import ENCODER
+
+    module = task.module(tokenizer, ENCODER)
+    torch.nn.init.constant_(module.head[-1].bias, math.nan)
+    with pytest.raises(LongstrandError, match="training diverged"):
+        task.predict(module, source, tokenizer, fold.test.head(10))
+
+
+def test_seen_rows_are_those_of_the_fold(task, source, fold):
+    seen = task.seen_rows(source, task.label_intervals(source, fold))
+    assert sorted(seen) == sorted([*fold.train, *fold.validation])
+    assert len(task.seen_rows(source, [])) == 0
+
+
+def test_intervals_end_after_their_last_row(task, source, fold):
+    for rows, text in zip(
+        (fold.train, fold.validation), task.label_intervals(source, fold), strict=True
+    ):
+        time = source.events.filter(pl.col("row").is_in(rows.implode()))["time"]
+        end = datetime.fromisoformat(text.split("/")[1])
+        assert end - time.max() == timedelta(microseconds=1)
+
+
+def test_rows_at_the_end_of_an_older_interval_are_seen(task, source):
+    first, last = (t.isoformat() for t in (source.events["time"][0], source.events["time"][99]))
+    assert source.events["row"][99] in task.seen_rows(source, [f"time:{first}/{last}"])
+
+
+@pytest.mark.parametrize("text", ["chr1:1-2", "time:soon/later", "time:2024-01-01", "x:2024/2025"])
+def test_intervals_of_others_are_refused(task, source, text):
+    with pytest.raises(ConfigError, match="label interval"):
+        task.seen_rows(source, [text])
+
+
+def test_another_file_outside_the_split_can_be_judged(
+    config, task, module, source, tokenizer, fold, tmp_path
+):
+    later = pl.read_parquet(config.data.path).with_columns(pl.col("time").dt.offset_by("3y"))
+    later.write_parquet(tmp_path / "later.parquet")
+    settings = replace(config, data=replace(config.data, path=str(tmp_path / "later.parquet")))
+    other, judge = domain.open(settings, "train"), domain.task(settings)
+    assert judge.seen_rows(other, task.label_intervals(source, fold)).is_empty()
+    rows = other.rows().filter(pl.col("label").is_not_null()).collect()["row"]
+    predictions = judge.predict(module, other, tokenizer, rows)
+    scored = predictions.with_columns(score=1 / (1 + (-pl.col("raw")).exp()), fold=pl.lit("all"))
+    assert len(predictions) == len(rows) == len(later)
+    assert {m.data for m in judge.metrics(other, scored)} == {"later"}
