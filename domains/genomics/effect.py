@@ -14,7 +14,9 @@ from core.errors import TooFewLabelsError
 from core.training.loader import StepLoader
 from domains.genomics.config import GenomicsConfig
 from domains.genomics.figures import pooled_metrics, report_panels
+from domains.genomics.finite import require_finite
 from domains.genomics.floor import floors_of
+from domains.genomics.interval import rows_inside, write_intervals
 from domains.genomics.source import LabelledSource
 from domains.genomics.split import make_folds
 from domains.genomics.tokenizer import EffectTokenizer
@@ -87,7 +89,11 @@ class EffectTask:
         rows: pl.Series,
     ) -> pl.DataFrame:
         """Columns row, label, raw (label unit, or logit), chrom, pos (1-based), ref, alt, group,
-        weight; ordered by row."""
+        weight; ordered by row.
+
+        Raises:
+            LongstrandError: the model gives numbers that are not finite.
+        """
         from domains.genomics.tile import score_positions
 
         chosen = source.select(rows)
@@ -98,11 +104,13 @@ class EffectTask:
             sites = np.unique(pos[here])
             scores = score_positions(module, source.reference, name, sites, self.config.window)
             raw[here] = scores[np.searchsorted(sites, pos[here]), alt[here]]
+        raw = tokenizer.to_label(raw)
+        require_finite(raw, lambda i: f"{chrom[i]}:{pos[i] + 1}")
         letters = dict(enumerate("ACGT"))
         return chosen.select(
             "row",
             "label",
-            pl.Series("raw", tokenizer.to_label(raw), dtype=pl.Float64),
+            pl.Series("raw", raw, dtype=pl.Float64),
             "chrom",
             pl.col("pos") + 1,
             pl.col("ref").replace_strict(letters, return_dtype=pl.String),
@@ -118,7 +126,11 @@ class EffectTask:
         return fit_platt(validation["raw"].to_numpy(), validation["label"].to_numpy())
 
     def metrics(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
-        """Pooled Spearman, or AUROC and AUPRC, with group-bootstrap intervals."""
+        """Pooled Spearman, or AUROC and AUPRC, with group-bootstrap intervals.
+
+        Raises:
+            LongstrandError: predictions that are not finite.
+        """
         data = self.config.data
         name = data.variants.rsplit("/", 1)[-1] if data.variants else "variants"
         return pooled_metrics(predictions, data.label_kind, name, f"held-out {data.split.kind}")
@@ -131,15 +143,11 @@ class EffectTask:
         """`contig:start-end` (0-based, half-open) of the labels that training and calibration
         saw; gaps up to the purge distance are bridged."""
         seen = source.select(pl.concat([fold.train, fold.validation]))
-        gap = max(1, self.config.data.split.purge)
-        out = []
-        for (name,), part in seen.sort("chrom", "pos").group_by("chrom", maintain_order=True):
-            pos = part["pos"].unique().sort().to_numpy()
-            cut = np.flatnonzero(np.diff(pos) > gap)
-            starts = pos[np.concatenate([[0], cut + 1])]
-            ends = pos[np.concatenate([cut, [len(pos) - 1]])]
-            out += [f"{name}:{a}-{b + 1}" for a, b in zip(starts, ends, strict=True)]
-        return out
+        return write_intervals(seen, max(1, self.config.data.split.purge))
+
+    def seen_rows(self, source: LabelledSource, intervals: Sequence[str]) -> pl.Series:
+        """Rows of `source`, whichever file it reads, that lie in such intervals."""
+        return rows_inside(source.variants, intervals, source.reference.genome)
 
     def scorer(self, bundle: Bundle, source: VariantFile) -> EffectScorer:
         """Scores a VCF that was opened for `score`."""

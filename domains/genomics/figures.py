@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -10,6 +12,9 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from core.contract import Metric, Panel
+from domains.genomics.finite import require_finite
+
+log = logging.getLogger(__name__)
 
 RESAMPLES = 200
 SHOWN = 3000
@@ -52,29 +57,44 @@ def pooled_metrics(
             over folds, fold.
 
     The interval resamples whole groups (percentile bootstrap, 200 draws): alleles of one group
-    are not independent.
+    are not independent. Where all alleles are of one group it resamples alleles, and `protocol`
+    says so. Fewer than 2 alleles, or one class only, have no figure.
+
+    Raises:
+        LongstrandError: a label or score that is not finite.
     """
     column = "score" if "score" in predictions.columns else "raw"
-    frame = predictions.filter(pl.col(column).is_not_nan() & pl.col("label").is_not_null())
-    if frame.is_empty():
+    frame = predictions
+    for checked in ("label", column):
+        rows = frame["row"]
+        require_finite(frame[checked].to_numpy(), lambda i, c=checked, r=rows: f"{c} of row {r[i]}")
+    if len(frame) < 2:
+        log.warning("%s: %d alleles to compare, too few for any figure", data, len(frame))
         return []
+    if frame["group"].n_unique() < 2:
+        protocol += ", interval over alleles"
     out = []
     for name, figure in FIGURES[kind].items():
         parts = _parts(frame, column)
         value = figure(*_joined(parts))
         if np.isnan(value):
-            continue  # one class only: nothing to say
-        out.append(Metric(data, protocol, model, name, value, *_interval(parts, figure, value)))
-        folds = frame.partition_by("fold") if "fold" in frame.columns else []
-        each = np.array([figure(*_joined(_parts(fold, column))) for fold in folds])
-        each = each[~np.isnan(each)]
-        if len(each) > 1:
-            mean = float(each.mean())
-            half = float(1.96 * each.std(ddof=1) / np.sqrt(len(each)))
-            out.append(
-                Metric(data, protocol, model, f"{name}_mean_fold", mean, mean - half, mean + half)
-            )
+            log.warning("%s: no %s, the labels are of one class", data, name)
+            continue
+        out.append(Metric(data, protocol, model, name, value, *_interval(parts, figure)))
+        if "fold" in frame.columns:
+            each = [figure(*_joined(_parts(f, column))) for f in frame.partition_by("fold")]
+            out += _mean_of_folds(out[-1], np.array(each))
     return out
+
+
+def _mean_of_folds(pooled: Metric, each: np.ndarray) -> list[Metric]:
+    each = each[~np.isnan(each)]  # a fold of one class has no figure of its own
+    if len(each) < 2:
+        return []
+    mean = float(each.mean())
+    half = float(1.96 * each.std(ddof=1) / np.sqrt(len(each)))
+    name = f"{pooled.metric}_mean_fold"
+    return [replace(pooled, metric=name, value=mean, low=mean - half, high=mean + half)]
 
 
 _Part = tuple[np.ndarray, np.ndarray]
@@ -93,17 +113,19 @@ def _joined(parts: list[_Part]) -> _Part:
 
 
 def _interval(
-    parts: list[_Part], figure: Callable[[np.ndarray, np.ndarray], float], value: float
+    parts: list[_Part], figure: Callable[[np.ndarray, np.ndarray], float]
 ) -> tuple[float, float]:
-    if len(parts) < 2:
-        return value, value
+    label, score = _joined(parts)
     draw = np.random.default_rng(0)
     values = []
     for _ in range(RESAMPLES):
-        chosen = draw.integers(0, len(parts), len(parts))
-        values.append(figure(*_joined([parts[i] for i in chosen])))
-    if np.isnan(values).all():
-        return value, value
+        if len(parts) < 2:
+            rows = draw.integers(0, len(label), len(label))
+            values.append(figure(label[rows], score[rows]))
+        else:
+            chosen = draw.integers(0, len(parts), len(parts))
+            values.append(figure(*_joined([parts[i] for i in chosen])))
+    # A draw of one class has no figure; one in two or more of the draws has both.
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
 

@@ -73,10 +73,17 @@ class LabelledSource:
     Attributes:
         reference: sequence, channels, sites.
         variants: row, chrom, pos (0-based), ref, alt (codes), label, weight, group, outer;
-            ordered by row.
+            ordered by row. One allele is enough; folds ask for more (`split.make_folds`).
+
+    Raises:
+        ConfigError: `data.variants` or `data.fasta` is not named, or names no file.
     """
 
     def __init__(self, config: GenomicsConfig) -> None:
+        if config.data.variants is None:
+            raise ConfigError(
+                "data.variants: found none; name a labelled VCF or TSV with data.variants=PATH"
+            )
         self.config = config
         self.reference = open_reference(config.data)
         used, self._aside = read_labelled(config.data, self.reference.genome)

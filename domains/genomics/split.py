@@ -19,9 +19,6 @@ def with_groups(variants: pl.DataFrame, split: SplitConfig) -> pl.DataFrame:
 
     Args:
         variants: columns chrom, pos (0-based), group_field.
-
-    Raises:
-        TooFewLabelsError: fewer groups than folds.
     """
     if split.kind == "blocks":
         block = pl.col("pos") // split.block
@@ -29,19 +26,12 @@ def with_groups(variants: pl.DataFrame, split: SplitConfig) -> pl.DataFrame:
             group=pl.col("chrom") + ":" + block.cast(pl.String),
             outer=(block % split.folds).cast(pl.Int64),
         )
-        found = grouped["outer"].n_unique()
     else:
         column = "chrom" if split.kind == "contig" else "group_field"
         grouped = variants.with_columns(group=pl.col(column))
         dealt = _deal(grouped["group"], split.folds)
         grouped = grouped.with_columns(
             outer=pl.col("group").replace_strict(dealt, return_dtype=pl.Int64)
-        )
-        found = len(dealt)
-    if found < split.folds:
-        raise TooFewLabelsError(
-            f"data.split: the labels lie in {found} groups of kind {split.kind}, too few for "
-            f"{split.folds} folds; lower data.split.folds or choose another kind"
         )
     return grouped.drop("group_field")
 
@@ -63,7 +53,16 @@ def make_folds(variants: pl.DataFrame, split: SplitConfig) -> list[Fold]:
 
     Args:
         variants: columns row, chrom, pos, group, outer.
+
+    Raises:
+        TooFewLabelsError: fewer groups than folds, or a fold that the purge leaves empty.
     """
+    found = variants["outer"].n_unique()
+    if found < split.folds:
+        raise TooFewLabelsError(
+            f"data.split: the labels lie in {found} groups of kind {split.kind}, too few for "
+            f"{split.folds} folds; lower data.split.folds or choose another kind"
+        )
     folds = []
     for outer in range(split.folds):
         inner = variants.filter(pl.col("outer") != outer)

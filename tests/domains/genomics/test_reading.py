@@ -87,6 +87,20 @@ def test_every_unusable_row_is_set_aside_with_what_was_expected(tmp_path: Path) 
     assert source.variants["pos"].to_list() == [0, 1, 9]
 
 
+def test_a_row_with_several_bad_cells_is_set_aside_once(tmp_path: Path) -> None:
+    good = "c\t2\t.\tC\tA\t.\t.\tL=1;W=1"
+    records = ["d\t99\t.\tTA\tN\t.\t.\t.", "c\t1\t.\tA\tC\t.\t.\tL=1", good]
+    source = _open(tmp_path, records, weight="W")
+    aside = source.set_aside().collect()
+    assert aside.select("row", "column").rows() == [(0, "chrom"), (1, "W")]
+
+
+def test_training_without_variants_names_the_key(tmp_path: Path) -> None:
+    data = GenomicsData(source="files", fasta=str(tmp_path / "none.fa"))
+    with pytest.raises(ConfigError, match=r"data\.variants: found none"):
+        domain.open(GenomicsConfig(data=data), "train")
+
+
 def test_table_and_vcf_give_the_same_rows(tmp_path: Path) -> None:
     records = ["c\t1\t.\tA\tC\t.\t.\tL=1;W=10", "c\t2\t.\tC\tG\t.\t.\tL=2;W=30"]
     table = tmp_path / "v.tsv"

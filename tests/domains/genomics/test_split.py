@@ -63,7 +63,7 @@ def test_block_fold_is_the_published_formula() -> None:
 def test_fewer_groups_than_folds_is_refused() -> None:
     split = SplitConfig(kind="contig", folds=3)
     with pytest.raises(TooFewLabelsError, match="2 groups"):
-        with_groups(_variants(2), split)
+        make_folds(with_groups(_variants(2), split), split)
 
 
 def test_info_split_needs_its_field() -> None:
