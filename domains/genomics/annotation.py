@@ -7,6 +7,7 @@ feature table. Coordinates become 0-based half-open on reading.
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,37 +113,56 @@ class _Feature:
     parents: tuple[str, ...]
 
 
-def _lines(path: Path, parents_of: Callable[[str], tuple[str, ...]]) -> Iterator[_Feature]:
+def _text(path: Path) -> Iterator[str]:
+    """Lines of a plain or compressed text file.
+
+    Raises:
+        DataContractError: not UTF-8 text, or compressed data that is none or damaged.
+    """
     packed = path.suffix in (".gz", ".bgz")
-    with gzip.open(path, "rt") if packed else path.open() as f:
-        for number, line in enumerate(f, 1):
-            if line.startswith("##FASTA"):
-                return
-            if line.startswith("#") or not line.strip():
-                continue
-            cells = line.rstrip("\r\n").split("\t")
-            if len(cells) != 9:
-                raise DataContractError(
-                    f"{path}:{number}: found {len(cells)} tab-separated columns, expected 9"
-                )
-            if cells[2] not in ("exon", "CDS", "stop_codon"):
-                continue
-            try:
-                start, end = int(cells[3]) - 1, int(cells[4])
-            except ValueError as error:
-                raise DataContractError(
-                    f"{path}:{number}: start and end are {cells[3]!r} and {cells[4]!r}, expected "
-                    "whole numbers"
-                ) from error
-            if start < 0 or end <= start:
-                raise DataContractError(
-                    f"{path}:{number}: start {cells[3]} and end {cells[4]}, expected "
-                    "1 <= start <= end"
-                )
-            if cells[6] in "+-":
-                strand = 1 if cells[6] == "+" else -1
-                parents = parents_of(cells[8])
-                yield _Feature(cells[2], cells[0], start, end, strand, cells[7], parents)
+    try:
+        with (gzip.open if packed else open)(path, "rt", encoding="utf-8") as f:
+            yield from f
+    except UnicodeDecodeError as error:
+        raise DataContractError(
+            f"{path}: is no UTF-8 text ({error.reason}), expected GFF3 or GTF; where it is "
+            "compressed its name must end in .gz"
+        ) from error
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataContractError(
+            f"{path}: cannot be read ({error}); a name ending in {path.suffix} asks for "
+            + ("whole gzip data" if packed else "plain text")
+        ) from error
+
+
+def _lines(path: Path, parents_of: Callable[[str], tuple[str, ...]]) -> Iterator[_Feature]:
+    for number, line in enumerate(_text(path), 1):
+        if line.startswith("##FASTA"):
+            return
+        if line.startswith("#") or not line.strip():
+            continue
+        cells = line.rstrip("\r\n").split("\t")
+        if len(cells) != 9:
+            raise DataContractError(
+                f"{path}:{number}: found {len(cells)} tab-separated columns, expected 9"
+            )
+        if cells[2] not in ("exon", "CDS", "stop_codon"):
+            continue
+        try:
+            start, end = int(cells[3]) - 1, int(cells[4])
+        except ValueError as error:
+            raise DataContractError(
+                f"{path}:{number}: start and end are {cells[3]!r} and {cells[4]!r}, expected "
+                "whole numbers"
+            ) from error
+        if start < 0 or end <= start:
+            raise DataContractError(
+                f"{path}:{number}: start {cells[3]} and end {cells[4]}, expected 1 <= start <= end"
+            )
+        if cells[6] in "+-":
+            strand = 1 if cells[6] == "+" else -1
+            parents = parents_of(cells[8])
+            yield _Feature(cells[2], cells[0], start, end, strand, cells[7], parents)
 
 
 def _gff3_parents(attributes: str) -> tuple[str, ...]:

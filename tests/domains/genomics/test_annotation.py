@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,26 @@ def test_feature_past_the_contig_is_refused(tmp_path: Path) -> None:
 def test_malformed_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataContractError, match=r"g\.gff3:2: .*whole numbers"):
         _reference(tmp_path, "ACGT", "##gff-version 3\nc\tx\tCDS\tone\t3\t.\t+\t0\tID=t\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("g.gff3", b"\x93\x00\xff" * 50, "no UTF-8 text"),
+        ("g.gff3.gz", b"c\tx\tCDS\t1\t3\t.\t+\t0\tID=t\n", "asks for whole gzip data"),
+        ("g.gtf.gz", gzip.compress(b"#\n" * 500)[:-9], "asks for whole gzip data"),
+        ("h.gff3.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 40, "whole gzip"),
+        ("g.gff", gzip.compress(b"#\n" * 500), "must end in .gz"),
+    ],
+    ids=["binary", "no gzip", "cut gzip", "damaged gzip", "gzip without its suffix"],
+)
+def test_what_is_no_text_annotation_is_refused_with_a_sentence(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    (tmp_path / "g.fa").write_text(">c\nACGT\n")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataContractError, match=told):
+        read_annotation(tmp_path / name, read_genome(tmp_path / "g.fa"))
 
 
 def test_brca1_minus_strand_translates_to_1863_amino_acids(genomics_data: Path) -> None:
