@@ -43,7 +43,7 @@ def write_scored(
         ConfigError: the output is the input, or asks for BCF.
         DataContractError: fewer or more records than scores; the input changed meanwhile.
     """
-    _check_out(source.path, out)
+    check_out(source.path, out)
     compressed = out.suffix in (".gz", ".bgz")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial" + (".gz" if compressed else ""))
@@ -63,11 +63,15 @@ def write_scored(
     return Summary(rows, done, dict(sorted(counts.items())), files)
 
 
-def _check_out(path: Path, out: Path) -> None:
-    if out.suffix == ".bcf":
+def check_out(path: Path, out: Path) -> None:
+    """Raises ConfigError for an output that cannot be written beside the input `path`."""
+    if out.suffix.lower() == ".bcf":
         raise ConfigError(f"{out}: BCF is not written; name the output .vcf or .vcf.gz")
     if out.is_dir() or (out.exists() and out.resolve() == path.resolve()):
         raise ConfigError(f"{out}: is a folder or the input itself; name another output file")
+    above = next((p for p in out.parents if p.exists()), None)
+    if above is not None and not above.is_dir():
+        raise ConfigError(f"{out}: {above} is a file, expected a folder; name another output file")
 
 
 def _create(path: Path, compressed: bool) -> BinaryIO:

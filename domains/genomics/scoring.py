@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,8 @@ from domains.genomics import vcf
 from domains.genomics.allele import SET_ASIDE
 from domains.genomics.config import GenomicsConfig
 from domains.genomics.contig import BASES, UNKNOWN, Genome, encode
-from domains.genomics.scored import write_scored
+from domains.genomics.finite import require_finite
+from domains.genomics.scored import check_out, write_scored
 from domains.genomics.source import open_reference
 from domains.genomics.tokenizer import EffectTokenizer
 
@@ -99,9 +101,15 @@ class VariantFile:
         self._read: tuple[int, Iterator[bytes]] | None = None
 
     def fingerprint(self) -> str:
-        """SHA-256 over the VCF and the reference."""
-        digest = hashlib.sha256(self.path.read_bytes())
-        digest.update(self.reference.genome.md5.encode())
+        """SHA-256 over the bytes of the VCF, the reference and the annotation, and the aliases."""
+        data = self.config.data
+        digest = hashlib.sha256(json.dumps(dict(data.contig_alias), sort_keys=True).encode())
+        for path in (self.path, data.fasta, data.annotation):
+            if path is None:
+                digest.update(b"none")
+                continue
+            with Path(path).open("rb") as f:
+                digest.update(hashlib.file_digest(f, "sha256").digest())
         return digest.hexdigest()
 
     def partitions(self) -> Sequence[Partition]:
@@ -165,14 +173,14 @@ class VariantFile:
         )
 
     def set_aside(self) -> pl.LazyFrame:
-        """Alleles without a score; `row` is the record's number from 1."""
+        """Alleles without a score, each once; `row` as in `rows`."""
         everything = pl.concat([self.alleles(part) for part in self.partitions()])
-        bad = everything.filter(pl.col("reason") != SCORED)
+        bad = everything.with_row_index("row").filter(pl.col("reason") != SCORED)
         return (
             bad.lazy()
             .select(
                 pl.lit(str(self.path)).alias("file"),
-                (pl.col("record") + 1).alias("row"),
+                "row",
                 pl.lit("ALT").alias("column"),
                 pl.format("{}:{} {}>{}", "chrom", pl.col("pos") + 1, "ref", "alt").alias("found"),
                 pl.col("reason").alias("expected"),
@@ -205,9 +213,17 @@ class EffectScorer:
         self.calibration, self.window, self.version = calibration, window, version
         self.classification = tokenizer.label_kind == "classification"
 
+    def check(self, out: Path) -> None:
+        """Raises ConfigError for an output that `write` could not write."""
+        check_out(self.source.path, out)
+
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
         """Columns record, alternative, effect, probability (null without a score, or for
-        regression), reason; ordered as in the file."""
+        regression), reason; ordered as in the file.
+
+        Raises:
+            LongstrandError: the model gives a score that is not finite.
+        """
         from domains.genomics.tile import score_positions
 
         alleles = self.source.alleles(part)
@@ -223,6 +239,9 @@ class EffectScorer:
             effect[here] = found[np.searchsorted(sites, pos[here]), alt[here]]
         effect = self.tokenizer.to_label(effect)
         score = self.calibration.apply(effect)
+        chosen = np.flatnonzero(good)
+        for numbers in (effect[chosen], score[chosen]):
+            require_finite(numbers, lambda i: f"{chrom[chosen[i]]}:{pos[chosen[i]] + 1}")
         nothing = pl.lit(None, pl.Float64)
         scored = alleles.select(
             "record",

@@ -8,6 +8,7 @@ section 1.6.1.
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path, "rb") as f:
             yield from f
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise DataContractError(
             f"{path}: the compressed data is damaged or cut short ({error}); copy the file again"
         ) from error

@@ -61,6 +61,14 @@ def config(tmp_path: Path) -> GenomicsConfig:
 def _score(
     config: GenomicsConfig, encoder: Any, path: Path, out: Path, kind: str = "regression"
 ) -> Summary:
+    scorer = _scorer(config, encoder, path, kind)
+    parts = scorer.source.partitions()
+    return scorer.write((scorer.score(part, None)[0] for part in parts), out)
+
+
+def _scorer(
+    config: GenomicsConfig, encoder: Any, path: Path, kind: str = "regression"
+) -> scoring.EffectScorer:
     task = domain.task(config)
     tokenizer = EffectTokenizer(kind, 0.0, 1.0)
     torch.manual_seed(0)
@@ -73,9 +81,7 @@ def _score(
         state_dict=task.module(tokenizer, encoder).state_dict,
         task="effect",
     )
-    scorer = task.scorer(bundle, domain.open(config, "score", input=path))
-    parts = scorer.source.partitions()
-    return scorer.write((scorer.score(part, None)[0] for part in parts), out)
+    return task.scorer(bundle, domain.open(config, "score", input=path))
 
 
 def _stripped(line: bytes) -> bytes:
