@@ -237,6 +237,8 @@ def test_states_are_of_one_secret(table, tmp_path, scorer_of, monkeypatch):
         _, state = scorer.score(one, None)
         frame, _ = scorer_of(tmp_path / "in.csv").score(two, state)
         scored[state[:16]] = frame["fraud_score"].to_numpy()
+        digests = [hashlib.blake2b(c.encode(), digest_size=8).digest() for c in table["card_id"]]
+        assert not any(digest in state for digest in digests)
     assert len(scored) == 3
     assert all(np.allclose(s, frame["fraud_score"], atol=1e-5) for s in scored.values())
     monkeypatch.delenv("LONGSTRAND_HASH_KEY")
