@@ -52,6 +52,44 @@ class BigBirdSchema:
 
 
 @dataclass
+class DilatedSchema:
+    kind: str = "dilated"
+    radius: int = 64
+    step: int = 2
+    causal: bool = False
+
+
+@dataclass
+class StridedSchema:
+    kind: str = "strided"
+    step: int = 64
+    causal: bool = False
+
+
+@dataclass
+class FixedSchema:
+    kind: str = "fixed"
+    step: int = 64
+    summary: int = 4
+    causal: bool = False
+
+
+@dataclass
+class LogSparseSchema:
+    kind: str = "logsparse"
+    radius: int = 16
+    base: int = 2
+    causal: bool = False
+
+
+@dataclass
+class SparseTransformerSchema:
+    kind: str = "sparse_transformer"
+    step: int = 64
+    causal: bool = False
+
+
+@dataclass
 class DenseSchema:
     kind: str = "dense"
     causal: bool = False
@@ -143,6 +181,11 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema/attention", "window"): WindowSchema,
     ("schema/attention", "longformer"): LongformerSchema,
     ("schema/attention", "bigbird"): BigBirdSchema,
+    ("schema/attention", "dilated"): DilatedSchema,
+    ("schema/attention", "strided"): StridedSchema,
+    ("schema/attention", "fixed"): FixedSchema,
+    ("schema/attention", "logsparse"): LogSparseSchema,
+    ("schema/attention", "sparse_transformer"): SparseTransformerSchema,
     ("schema/attention", "dense"): DenseSchema,
 }
 

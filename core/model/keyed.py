@@ -12,9 +12,9 @@ H heads of a view, E head size, R rounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -219,7 +219,7 @@ class KeyedEncoder(nn.Module):
         turn = Turn(times, self.config, events.dtype)
         gathered = [self._gather(v, m, times) for v, m in enumerate(memory)]
         hidden = events
-        for r, layer in enumerate(self.rounds):
+        for r, layer in enumerate(cast(Iterable[Round], self.rounds)):
             decays = layer.decay.split(_deal(self.config))
             queries = layer.queries(hidden, turn)
             reads = [
@@ -284,7 +284,7 @@ class KeyedEncoder(nn.Module):
             for v in range(len(keys))
         ]
         now, asked, hidden = clock[here], Turn(times[here], self.config, events.dtype), events[here]
-        for r, layer in enumerate(self.rounds):
+        for r, layer in enumerate(cast(Iterable[Round], self.rounds)):
             decays = layer.decay.split(_deal(self.config))
             reads = [
                 _attend_stream(q, view, r, now, decay, query)

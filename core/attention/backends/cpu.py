@@ -1,10 +1,11 @@
-"""Block-sparse attention on CPU, forward and backward, out of torch's CPU flash kernel.
+"""Block-sparse attention on CPU, forward and backward.
 
-Each part of a plan is one kernel call on [G, blocks, rows, D] against [G, blocks, keys, D]: a
-sliding window reads overlapping views without a copy, random blocks are gathered, global tokens
-are small rectangles. Parts and sources are merged by log-sum-exp. The backward calls each part's
-kernel with the merged output and the merged log-sum-exp, which is exact (Dao 2023,
-arXiv:2307.08691, section 3.1) and needs no gradient through the log-sum-exp itself.
+Each part of a plan is one kernel call (`kernels`) on [G, blocks, rows, D] against [G, blocks,
+keys, D]: a sliding window and a residue class are read as views without a copy, random blocks are
+gathered, global tokens are small rectangles, log-sparse distances are diagonals. Parts and sources
+are merged by log-sum-exp. The backward calls each part's kernel with the merged output and the
+merged log-sum-exp, which is exact (Dao 2023, arXiv:2307.08691, section 3.1) and needs no gradient
+through the log-sum-exp itself.
 
 Memory is O(n): masks and gathered keys live for one piece of a part at a time.
 """
@@ -19,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from core.attention.axes import Run
+from core.attention.backends.kernels import State, part_backward, part_forward
 from core.attention.backends.source import Source, compute_dtype
 from core.attention.parts import Part
 from core.attention.plan import MASK_AREA, Plan
 
 _KEYS = 1 << 21  # elements of the key blocks of one piece, over all heads
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
 
 def cpu(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Tensor]:
@@ -73,7 +74,7 @@ class _BlockSparse(torch.autograd.Function):
         dq = torch.zeros_like(q_GND)
         dkv = [torch.zeros_like(tensor) for tensor in kv_GND]
         for at, (plan, bound) in enumerate(zip(ctx.plans, ctx.bounds, strict=True)):
-            state = _State(q_GND, kv_GND[2 * at], kv_GND[2 * at + 1], out_GND, lse, grad_GND)
+            state = State(q_GND, kv_GND[2 * at], kv_GND[2 * at + 1], out_GND, lse, grad_GND)
             pieces = _pieces(plan, bound, q.shape[1], state.k)
             dk, dv = dkv[2 * at], dkv[2 * at + 1]
             _backward(pieces, state, plan.whole_rows, (dq, dk, dv), ctx.scale)
@@ -89,18 +90,6 @@ class _Piece:
     part: Part
     mask: Tensor | None
     empty: Tensor | None
-
-
-@dataclass(frozen=True)
-class _State:
-    """What a backward starts from, all [G, N, D] but lse [G, N]."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    out: Tensor
-    lse: Tensor
-    grad: Tensor
 
 
 def _pieces(plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor) -> Iterator[_Piece]:
@@ -142,19 +131,18 @@ def _forward(
     out = torch.zeros_like(q)
     lse = q.new_full(q.shape[:2], -torch.inf)
     for piece in pieces:
-        rows, cols, groups = piece.part.rows, piece.part.cols, piece.groups
-        q_GCRD, k_GCKD, v_GCKD = rows.take(q[groups]), cols.take(k[groups]), cols.take(v[groups])
-        mask = _spread(piece.mask, q_GCRD, k_GCKD)
-        found, level = _flash(q_GCRD, k_GCKD, v_GCKD, attn_mask=mask, scale=scale)
+        part, groups = piece.part, piece.groups
+        found, level = part_forward(part, piece.mask, q[groups], k[groups], v[groups], scale)
         if piece.empty is not None:  # the kernel gives such rows lse 0
             found = found.masked_fill(piece.empty[..., None], 0.0)
             level = level.masked_fill(piece.empty, -torch.inf)
-        if piece.part.name in ("columns", "random"):
-            before, level_before = rows.take(out[groups]), rows.take(lse[groups][..., None])
+        if part.name in ("band", "rows"):
+            part.rows.put(out[groups], found)
+            part.rows.put(lse[groups][..., None], level[..., None])
+        else:
+            assert isinstance(part.rows, Run)  # a view, to be merged into in place
+            before, level_before = (part.rows.take(x[groups]) for x in (out, lse[..., None]))
             _merge(before, level_before[..., 0], found, level)
-        else:  # band parts come first, "rows" parts replace
-            rows.put(out[groups], found)
-            rows.put(lse[groups][..., None], level[..., None])
     return out, lse
 
 
@@ -169,7 +157,7 @@ def _merge(out: Tensor, lse: Tensor, found: Tensor, level: Tensor) -> None:
 
 def _backward(
     pieces: Iterator[_Piece],
-    state: _State,
+    state: State,
     whole_rows: Tensor,
     grads: tuple[Tensor, Tensor, Tensor],
     scale: float,
@@ -179,27 +167,11 @@ def _backward(
     # what other parts computed at whole rows was replaced, so nothing flows there
     elsewhere = state.grad.index_fill(1, whole_rows, 0.0) if len(whole_rows) else state.grad
     for piece in pieces:
-        rows, cols, groups = piece.part.rows, piece.part.cols, piece.groups
-        grad = state.grad if piece.part.name == "rows" else elsewhere
-        q_GCRD, k_GCKD = rows.take(state.q[groups]), cols.take(state.k[groups])
-        found = _flash_backward(
-            rows.take(grad[groups]),
-            q_GCRD,
-            k_GCKD,
-            cols.take(state.v[groups]),
-            rows.take(state.out[groups]),
-            rows.take(state.lse[groups][..., None])[..., 0],
-            0.0,
-            False,
-            attn_mask=_spread(piece.mask, q_GCRD, k_GCKD),
-            scale=scale,
-        )
-        for axis, total, part in zip((rows, cols, cols), (dq, dk, dv), found, strict=True):
-            axis.add(total[groups], part)
-
-
-def _spread(mask: Tensor | None, q_GCRD: Tensor, k_GCKD: Tensor) -> Tensor | None:
-    return None if mask is None else mask.expand(*q_GCRD.shape[:3], k_GCKD.shape[2])
+        part, groups = piece.part, piece.groups
+        grad = state.grad if part.name == "rows" else elsewhere
+        given = State(*(x[groups] for x in (*state[:5], grad)))
+        totals = (dq[groups], dk[groups], dv[groups])
+        part_backward(part, piece.mask, given, totals, scale)
 
 
 def _flat(x_BHND: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from core.attention import Causal, Dense, Pattern, Plan, Window, attend, attend_sources
 from core.attention.attend import _log_choice
 from core.errors import ConfigError
-from tests.core.attention.helpers import PATTERNS, assert_same, gradients, inputs
+from tests.core.attention.helpers import PATTERNS, REGULAR, assert_same, gradients, inputs
 
 LENGTHS = [1, 17, 63, 64, 65, 111, 129, 200]
 
@@ -37,6 +37,15 @@ def test_values_and_all_gradients_equal_the_reference(pattern: Pattern, n: int) 
     q, k, v = inputs(n)
     plan = pattern.plan(range(n), range(n), block=8)
     assert_same(run(q, k, v, plan, None, "cpu"), run(q, k, v, plan, None, "reference"))
+
+
+@pytest.mark.parametrize("n", [1, 17, 63, 111, 128, 129, 1000])
+@pytest.mark.parametrize("pattern", REGULAR.values(), ids=REGULAR.keys())
+def test_regular_patterns_equal_the_reference_at_odd_lengths(pattern: Pattern, n: int) -> None:
+    q, k, v = inputs(n, batch=1)
+    for block in (16, 64):
+        plan = pattern.plan(range(n), range(n), block)
+        assert_same(run(q, k, v, plan, None, "cpu"), run(q, k, v, plan, None, "reference"))
 
 
 @pytest.mark.parametrize("n", [17, 129])
@@ -132,8 +141,9 @@ def test_sources_equal_one_softmax_over_all_keys(name: str) -> None:
     assert_same(*results)
 
 
-def test_float32_error_is_that_of_torch_attention() -> None:
-    n, pattern = 512, PATTERNS["bigbird-64"]
+@pytest.mark.parametrize("name", ["bigbird-64", *REGULAR])
+def test_float32_error_is_that_of_torch_attention(name: str) -> None:
+    n, pattern = 512, PATTERNS[name]
     q, k, v = inputs(n)
     plan = pattern.plan(range(n), range(n))
     exact = run(q, k, v, plan, None, "reference")
