@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core.attention.axes import KeyAxis, Pick, RowAxis
+from core.attention.axes import KeyAxis, Pick, RowAxis, Run
 
+_WORTH_TRIMMING = 0.9  # share of the keys up to which a narrower block pays for its own mask
 Rule = Callable[[Tensor, Tensor], Tensor]
 Name = Literal["band", "columns", "strided", "log", "fixed", "random", "rows"]
 
@@ -77,13 +78,27 @@ class Part:
                 piece = self.blocks(at, min(at + step, self.count))
                 yield from piece.split(area, keys, masked) if piece.count == 1 else (piece,)
 
-    def cut_by(self, bounds_BN2: Tensor) -> bool:
-        """Whether the bounds take away any pair that the window of a row leaves."""
+    def within(self, bounds_BN2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What bounds leave of each block: (cut, low, high), each [C].
+
+        cut: whether they take any pair away; low, high: the local keys [low, high) that some row
+        may still see, low >= high where no row sees any.
+        """
         first, last = self.cols.ends()
         low, high = self._interval(self.rows.index())
         low, high = torch.maximum(low, first[:, None]), torch.minimum(high, last[:, None])
         bound = self.rows.take(bounds_BN2)
-        return bool(((bound[..., 0] > low) | (bound[..., 1] < high)).any())
+        cut = ((bound[..., 0] > low) | (bound[..., 1] < high)).any(-1).any(0)
+        low, high = torch.maximum(low, bound[..., 0]), torch.minimum(high, bound[..., 1])
+        none = low >= high
+        low = low.masked_fill(none, torch.iinfo(low.dtype).max).amin(-1).amin(0)
+        return cut, low, high.masked_fill(none, 0).amax(-1).amax(0)
+
+    def trimmed(self, low: int, high: int) -> Part:
+        """Without the keys before `low` and from `high` on, counted inside each block."""
+        if not isinstance(self.cols, Run) or high - low > _WORTH_TRIMMING * self.cols.width:
+            return self
+        return replace(self, cols=self.cols.within_block(low, high))
 
     def mask(self, bounds_BN2: Tensor | None = None) -> Tensor:
         """Which pairs count: bool [B, C, R, K]; B and C are 1 where all blocks share one mask."""

@@ -13,7 +13,6 @@ Memory is O(n): masks and gathered keys live for one piece of a part at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,11 +21,9 @@ from torch.autograd.function import once_differentiable
 
 from core.attention.axes import Run
 from core.attention.backends.kernels import State, part_backward, part_forward
+from core.attention.backends.pieces import Piece, pieces_of
 from core.attention.backends.source import Source, compute_dtype
-from core.attention.parts import Part
-from core.attention.plan import MASK_AREA, Plan
-
-_KEYS = 1 << 21  # elements of the key blocks of one piece, over all heads
+from core.attention.plan import Plan
 
 
 def cpu(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Tensor]:
@@ -50,7 +47,7 @@ class _BlockSparse(torch.autograd.Function):
         q_GND, *kv_GND = (_flat(tensor) for tensor in (q, *kv))
         out, lse = None, None
         for plan, bound, k, v in zip(plans, bounds, kv_GND[::2], kv_GND[1::2], strict=True):
-            pieces = _pieces(plan, bound, q.shape[1], k)
+            pieces = pieces_of(plan, bound, q.shape[1], k)
             found, level = _forward(pieces, q_GND, k, v, scale)
             if out is None or lse is None:
                 out, lse = found, level
@@ -75,57 +72,15 @@ class _BlockSparse(torch.autograd.Function):
         dkv = [torch.zeros_like(tensor) for tensor in kv_GND]
         for at, (plan, bound) in enumerate(zip(ctx.plans, ctx.bounds, strict=True)):
             state = State(q_GND, kv_GND[2 * at], kv_GND[2 * at + 1], out_GND, lse, grad_GND)
-            pieces = _pieces(plan, bound, q.shape[1], state.k)
+            pieces = pieces_of(plan, bound, q.shape[1], state.k)
             dk, dv = dkv[2 * at], dkv[2 * at + 1]
             _backward(pieces, state, plan.whole_rows, (dq, dk, dv), ctx.scale)
         shaped = [d.view(x.shape).to(x.dtype) for d, x in zip((dq, *dkv), (q, *kv), strict=True)]
         return (None, None, None, *shaped)
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """A piece of a part for the heads of some batch rows, its additive mask and its empty rows."""
-
-    groups: slice
-    part: Part
-    mask: Tensor | None
-    empty: Tensor | None
-
-
-def _pieces(plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor) -> Iterator[_Piece]:
-    groups, _, head_size = k_GND.shape
-    keys = max(1, _KEYS // (groups * head_size))
-    for part in plan.parts:
-        masked = not part.full()
-        for piece in part.split(MASK_AREA, keys, masked or bounds is not None):
-            if bounds is not None and piece.cut_by(bounds):
-                # one mask serves all heads of a sequence; small ones are copied for several
-                batch = len(bounds) if len(bounds) > 1 else 1
-                step = max(1, MASK_AREA // (heads * piece.area()))
-                for first in range(0, batch, step):
-                    last = min(first + step, batch)
-                    rows = slice(first * heads, last * heads) if batch > 1 else slice(groups)
-                    mask, empty = _additive(piece.mask(bounds[first:last]), k_GND.dtype)
-                    yield _Piece(rows, piece, _per_head(mask, heads), _per_head(empty, heads))
-            elif masked:
-                yield _Piece(slice(groups), piece, *_additive(piece.mask(), k_GND.dtype))
-            else:
-                yield _Piece(slice(groups), piece, None, None)
-
-
-def _additive(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """0 where a pair counts, -inf elsewhere; and the rows with no pair, where there are any."""
-    empty = ~mask.any(-1)
-    added = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
-    return added, empty if bool(empty.any()) else None
-
-
-def _per_head(x: Tensor | None, heads: int) -> Tensor | None:
-    return x if x is None or x.shape[0] == 1 else x.repeat_interleave(heads, dim=0)
-
-
 def _forward(
-    pieces: Iterator[_Piece], q: Tensor, k: Tensor, v: Tensor, scale: float
+    pieces: Iterator[Piece], q: Tensor, k: Tensor, v: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """out [G, N, D] and lse [G, N] of one source."""
     out = torch.zeros_like(q)
@@ -156,7 +111,7 @@ def _merge(out: Tensor, lse: Tensor, found: Tensor, level: Tensor) -> None:
 
 
 def _backward(
-    pieces: Iterator[_Piece],
+    pieces: Iterator[Piece],
     state: State,
     whole_rows: Tensor,
     grads: tuple[Tensor, Tensor, Tensor],

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.attention import Causal, Dense, Pattern, Plan, Window, attend, attend_sources
 from core.attention.attend import _log_choice
+from core.attention.backends.pieces import pieces_of
 from core.errors import ConfigError
 from tests.core.attention.helpers import PATTERNS, REGULAR, assert_same, gradients, inputs
 
@@ -198,6 +199,23 @@ def test_the_choice_of_a_backend_is_logged_once(caplog: pytest.LogCaptureFixture
         for _ in range(2):
             attend(q, k, v, Window(2).plan(range(10), range(10)))
     assert caplog.messages == ["attention on cpu uses backend 'cpu'"]
+
+
+def test_blocks_that_bounds_empty_are_not_computed() -> None:
+    n = 4096
+    plan = (Window(64) & Causal()).plan(range(n), range(n))
+    at = torch.arange(n)
+    low, known = (at - 64).clamp_min(0), (at - 8).clamp_min(0)
+    keys = torch.zeros(2, n, 4)
+
+    def area(*interval: Tensor) -> int:
+        bounds = torch.stack(interval, -1).int()[None]
+        return sum(piece.part.area() for piece in pieces_of(plan, bounds, 2, keys))
+
+    assert area(low, low) == 0
+    assert area(torch.where(at < 2000, low, n), at + 1) < 0.55 * plan.block_area()
+    # labels known of all but the last 8 events: together hardly more than one pass
+    assert area(low, known) + area(known, at + 1) < 1.6 * plan.block_area()
 
 
 def test_rules_take_any_integer_positions() -> None:
