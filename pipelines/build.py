@@ -78,8 +78,13 @@ def encoder(config: DictConfig) -> EncoderConfig:
         dim=m.dim,
         layers=m.layers,
         heads=m.heads,
+        kv_heads=m.kv_heads,
         ffn=m.ffn,
+        activation=m.activation,
+        norm=m.norm,
         dropout=m.dropout,
+        stochastic_depth=m.stochastic_depth,
+        checkpoint=m.checkpoint,
         pattern=pattern(config.attention),
     )
 

@@ -22,8 +22,13 @@ class ModelSchema:
     dim: int = 64
     layers: int = 3
     heads: int = 4
+    kv_heads: int | None = None
     ffn: int = 4
+    activation: str = "gelu"
+    norm: str = "layer"
     dropout: float = 0.1
+    stochastic_depth: float = 0.0
+    checkpoint: bool = False
 
 
 @dataclass

@@ -176,8 +176,15 @@ def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderC
     keeps every view's own window, `Dense` lifts them all (the dense twin).
 
     Raises:
-        ConfigError: another pattern.
+        ConfigError: another pattern, or an option of the encoder that these views don't have.
     """
+    for option in ("kv_heads", "activation", "norm", "stochastic_depth", "checkpoint"):
+        found, expected = getattr(encoder, option), getattr(type(encoder)(), option)
+        if found != expected:
+            raise ConfigError(
+                f"model.{option}: found {found!r}, expected {expected!r}: the finance domain's "
+                "encoder of keyed views has no other choice"
+            )
     kind = type(encoder.pattern).__name__
     if kind not in ("Window", "Dense"):
         raise ConfigError(

@@ -28,12 +28,16 @@ EXPECTED = {
 }
 
 
-def node(*overrides: str) -> DictConfig:
+def config(*overrides: str) -> DictConfig:
     register_schemas()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         chosen = ["domain=genomics", *overrides]
-        return compose("train", chosen).attention
+        return compose("train", chosen)
+
+
+def node(*overrides: str) -> DictConfig:
+    return config(*overrides).attention
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "attention").glob("*.yaml")), ids=lambda p: p.stem)
@@ -54,3 +58,15 @@ def test_every_file_cites_its_paper(name: str) -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ConfigError, match="found 'spiral'"):
         build.pattern(node("attention.kind=spiral"))
+
+
+def test_options_of_the_model_reach_the_encoder() -> None:
+    options = {
+        "kv_heads": 2,
+        "activation": "swiglu",
+        "norm": "rms",
+        "stochastic_depth": 0.1,
+        "checkpoint": True,
+    }
+    built = build.encoder(config(*(f"model.{name}={value}" for name, value in options.items())))
+    assert {name: getattr(built, name) for name in options} == options

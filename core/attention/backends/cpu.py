@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from core.attention.axes import Run
 from core.attention.backends.kernels import State, part_backward, part_forward
 from core.attention.backends.pieces import Piece, pieces_of
-from core.attention.backends.source import Source, compute_dtype
+from core.attention.backends.source import Source, compute_dtype, for_each_head
 from core.attention.plan import Plan
 
 
@@ -44,7 +44,7 @@ class _BlockSparse(torch.autograd.Function):
         q: Tensor,
         *kv: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        q_GND, *kv_GND = (_flat(tensor) for tensor in (q, *kv))
+        q_GND, *kv_GND = (_flat(tensor, q.shape[1]) for tensor in (q, *kv))
         out, lse = None, None
         for plan, bound, k, v in zip(plans, bounds, kv_GND[::2], kv_GND[1::2], strict=True):
             pieces = pieces_of(plan, bound, q.shape[1], k)
@@ -65,7 +65,9 @@ class _BlockSparse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:  # pyright: ignore
         q, out, lse, *kv = ctx.saved_tensors
-        q_GND, out_GND, grad_GND, *kv_GND = (_flat(tensor) for tensor in (q, out, grad, *kv))
+        heads = q.shape[1]
+        flat = (_flat(tensor, heads) for tensor in (q, out, grad, *kv))
+        q_GND, out_GND, grad_GND, *kv_GND = flat
         # a row without keys: weights exp(score - inf) are 0
         lse = lse.masked_fill(lse == -torch.inf, torch.inf)
         dq = torch.zeros_like(q_GND)
@@ -75,7 +77,7 @@ class _BlockSparse(torch.autograd.Function):
             pieces = pieces_of(plan, bound, q.shape[1], state.k)
             dk, dv = dkv[2 * at], dkv[2 * at + 1]
             _backward(pieces, state, plan.whole_rows, (dq, dk, dv), ctx.scale)
-        shaped = [d.view(x.shape).to(x.dtype) for d, x in zip((dq, *dkv), (q, *kv), strict=True)]
+        shaped = [_summed(d, x) for d, x in zip((dq, *dkv), (q, *kv), strict=True)]
         return (None, None, None, *shaped)
 
 
@@ -129,6 +131,14 @@ def _backward(
         part_backward(part, piece.mask, given, totals, scale)
 
 
-def _flat(x_BHND: Tensor) -> Tensor:
-    """[B * H, N, D] in the dtype of the computation, heads apart in memory."""
-    return x_BHND.detach().to(compute_dtype(x_BHND.dtype)).contiguous().flatten(0, 1)
+def _flat(x_BHND: Tensor, heads: int) -> Tensor:
+    """[B * heads, N, D] in the dtype of the computation, heads apart in memory."""
+    each = for_each_head(x_BHND.detach().to(compute_dtype(x_BHND.dtype)), heads)
+    return each.contiguous().flatten(0, 1)
+
+
+def _summed(grad_GND: Tensor, x_BHND: Tensor) -> Tensor:
+    """The gradient of x, which `_flat` may have copied for several heads."""
+    batch, heads = x_BHND.shape[:2]
+    shared = grad_GND.unflatten(0, (batch, heads, -1)).sum(2) if grad_GND.shape[0] else grad_GND
+    return shared.view(x_BHND.shape).to(x_BHND.dtype)

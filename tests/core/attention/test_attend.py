@@ -218,6 +218,24 @@ def test_blocks_that_bounds_empty_are_not_computed() -> None:
     assert area(low, known) + area(known, at + 1) < 1.6 * plan.block_area()
 
 
+@pytest.mark.parametrize("name", ["window", "log", "bigbird-causal", "sparse-transformer", "dense"])
+@pytest.mark.parametrize("shared", [1, 2])
+def test_grouped_queries_equal_keys_copied_for_every_head(name: str, shared: int) -> None:
+    n = 111
+    q = torch.cat([x for x in inputs(n)[:2]], 1).detach().requires_grad_()  # 4 heads
+    k, v = (x.detach()[:, :shared].clone().requires_grad_() for x in inputs(n, seed=1)[1:])
+    plan = PATTERNS[name].plan(range(n), range(n), 8)
+    copied = [x.repeat_interleave(4 // shared, 1) for x in (k, v)]
+    for bounds in (None, random_bounds(2, n, n)):
+        out = attend(q, *copied, plan, bounds, backend="reference")
+        expected = [out, *gradients(out, [q, k, v])]
+        for backend in ("cpu", "reference", "sdpa"):
+            if backend == "sdpa" and (name != "dense" or bounds is not None):
+                continue
+            out = attend(q, k, v, plan, bounds, backend=backend)
+            assert_same([out, *gradients(out, [q, k, v])], expected)
+
+
 def test_rules_take_any_integer_positions() -> None:
     at = torch.arange(40, dtype=torch.int32)
     for pattern in PATTERNS.values():
@@ -237,8 +255,10 @@ def test_misfits_say_what_was_expected() -> None:
     plan = Causal().plan(range(10), range(10))
     with pytest.raises(ConfigError, match="got 9 queries, expected 10"):
         attend(q[:, :, :9], k, v, plan)
-    with pytest.raises(ConfigError, match="k: got shape"):
+    with pytest.raises(ConfigError, match="v: got shape"):
         attend(q, k[:, :1], v, plan)
+    with pytest.raises(ConfigError, match="got 3 heads, expected a divisor of q's 2"):
+        attend(q, *(torch.cat((x, x[:, :1]), 1) for x in (k, v)), plan)
     with pytest.raises(ConfigError, match=r"v: got torch\.float32"):
         attend(q, k, v.float(), plan)
     with pytest.raises(ConfigError, match="bounds: got"):

@@ -85,6 +85,13 @@ def test_other_patterns_are_refused():
         keyed_config(FinanceConfig(), encoder)
 
 
+@pytest.mark.parametrize("option", [{"norm": "rms"}, {"kv_heads": 1}, {"checkpoint": True}])
+def test_options_that_keyed_views_do_not_have_are_refused(option):
+    encoder = EncoderConfig(**option)
+    with pytest.raises(ConfigError, match="the finance domain's encoder of keyed views"):
+        keyed_config(FinanceConfig(), encoder)
+
+
 @pytest.mark.parametrize("name", ready_schemas())
 def test_ready_schemas_load(name):
     schema = load_schema(name)
