@@ -24,6 +24,7 @@ from core.attention.layout.residues import strided_parts
 from core.attention.layout.summaries import fixed_parts
 from core.attention.parts import Part, Rule
 from core.attention.patterns import Pattern
+from core.attention.static import outside_tracing
 from core.attention.steps import Strided
 from core.errors import ConfigError
 
@@ -61,10 +62,11 @@ def build_plan(pattern: Pattern, q: range, kv: range, block: int) -> Plan:
         raise ConfigError(f"plan: got q {q} and kv {kv}, expected ranges from 0 on with step 1")
     if block < 1:
         raise ConfigError(f"plan: got block {block}, expected at least 1")
-    layout = Layout(pattern, q, kv, block)
-    parts = tuple(_parts(layout)) if len(q) and len(kv) else ()
-    whole = [position - q.start for position in layout.tokens if position in q]
-    return Plan(pattern, q, kv, block, parts, torch.tensor(whole, dtype=torch.int64))
+    with outside_tracing():
+        layout = Layout(pattern, q, kv, block)
+        parts = tuple(_parts(layout)) if len(q) and len(kv) else ()
+        whole = [position - q.start for position in layout.tokens if position in q]
+        return Plan(pattern, q, kv, block, parts, torch.tensor(whole, dtype=torch.int64))
 
 
 def _parts(layout: Layout) -> Iterator[Part]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from core.attention.axes import Run
 from core.attention.parts import Part
 from core.attention.plan import MASK_AREA, Plan
+from core.attention.static import outside_tracing
 
 _KEYS = 1 << 21  # elements of the key blocks of one piece, over all heads
 _STRETCHES = 8  # stretches of blocks alike that a piece is cut into; more cost more than they save
@@ -35,17 +36,35 @@ class Piece:
 def pieces_of(plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor) -> Iterator[Piece]:
     groups, _, head_size = k_GND.shape
     keys = max(1, _KEYS // (groups * head_size))
+    if bounds is None:
+        yield from _unbounded(plan, keys, groups, k_GND.dtype)
+        return
     for part in plan.parts:
         masked = not part.full()
-        for piece in part.split(MASK_AREA, keys, masked or bounds is not None):
-            left = [(piece, False)] if bounds is None else _left(piece, bounds)
-            for some, cut in left:
-                if cut and bounds is not None:
+        for piece in part.split(MASK_AREA, keys, masked=True):
+            for some, cut in _left(piece, bounds):
+                if cut:
                     yield from _cut(some, bounds, heads, groups, k_GND.dtype)
-                elif masked:
-                    yield Piece(slice(groups), some, *_additive(some.mask(), k_GND.dtype))
                 else:
-                    yield Piece(slice(groups), some, None, None)
+                    yield _whole(some, masked, groups, k_GND.dtype)
+
+
+def _unbounded(plan: Plan, keys: int, groups: int, dtype: torch.dtype) -> Iterator[Piece]:
+    """What lengths alone decide, so that `torch.export` sees constants."""
+    for part in plan.parts:
+        with outside_tracing():
+            masked = not part.full()
+            pieces = list(part.split(MASK_AREA, keys, masked))
+        for piece in pieces:
+            with outside_tracing():
+                found = _whole(piece, masked, groups, dtype)
+            yield found
+
+
+def _whole(part: Part, masked: bool, groups: int, dtype: torch.dtype) -> Piece:
+    if not masked:
+        return Piece(slice(groups), part, None, None)
+    return Piece(slice(groups), part, *_additive(part.mask(), dtype))
 
 
 def _left(piece: Part, bounds: Tensor) -> Iterator[tuple[Part, bool]]:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from core.attention import Causal, Dense, Window, longformer
+from core.attention import (
+    Causal,
+    Dense,
+    LogSparse,
+    Pattern,
+    Strided,
+    Window,
+    bigbird,
+    longformer,
+)
 from core.errors import ConfigError
 from core.model import EncoderConfig, SparseAttention, SparseEncoder, rotate
 from core.model.block import ACTIVATIONS, SwiGLU, feed_forward
@@ -201,3 +211,17 @@ def test_unusable_configurations_say_why() -> None:
         EncoderConfig(stochastic_depth=1.0)
     with pytest.raises(ConfigError, match="unknown fields \\['depth'\\]"):
         EncoderConfig.from_dict({"depth": 3})
+
+
+EVERYTHING = bigbird(6, 1, (0, 50)) | LogSparse() | Strided(16)
+
+
+@pytest.mark.parametrize("pattern", [Window(5) & Causal(), EVERYTHING], ids=["window", "all"])
+def test_an_exported_encoder_gives_the_same_numbers(pattern: Pattern, tmp_path: Path) -> None:
+    model = encoder(replace(SMALL, pattern=pattern, activation="swiglu", kv_heads=1))
+    program = torch.export.export(model, (tokens(2, 150),))
+    assert "flash_attention_for_cpu" in str(program.graph)
+    torch.export.save(program, tmp_path / "encoder.pt2")
+    other = tokens(4, 150)[2:]
+    found = torch.export.load(tmp_path / "encoder.pt2").module()(other)
+    torch.testing.assert_close(found, model(other), rtol=1e-12, atol=1e-12)
