@@ -14,8 +14,11 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
 from core.attention.axes import Pick, Run
+from core.attention.cost import Cost, count
+from core.attention.flex import to_block_mask
 from core.attention.layout.bands import band_parts
 from core.attention.layout.diagonals import diagonal_parts
 from core.attention.layout.draws import random_parts
@@ -53,6 +56,20 @@ class Plan:
     def block_area(self) -> int:
         """The number of pairs that a block backend computes, masked ones included."""
         return sum(part.area() for part in self.parts)
+
+    def cost(
+        self, size: int, heads: int = 1, batch: int = 1, dtype: torch.dtype = torch.float32
+    ) -> Cost:
+        """What the CPU backend computes and moves for heads of `size` channels; not measured."""
+        return count(self.parts, size, heads, batch, dtype)
+
+    def to_block_mask(self, block: int = 128, device: torch.device | str = "cpu") -> BlockMask:
+        """FlexAttention's mask of the whole pattern, its exact rule included.
+
+        One mask in index order, where a stride below `block` touches every block of its range.
+        Its lists are (n / block)^2 numbers, as flex wants them.
+        """
+        return to_block_mask(self, block, device)
 
 
 @lru_cache(maxsize=256)
