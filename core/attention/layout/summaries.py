@@ -15,8 +15,6 @@ from core.attention.layout.layout import Layout, Outside
 from core.attention.parts import Part
 from core.attention.steps import Fixed
 
-_TALL = 4  # plan blocks of queries that share a list of summaries, at least
-
 
 def fixed_parts(layout: Layout, term: Term) -> Iterator[Part]:
     base = term.base
@@ -71,7 +69,7 @@ def _summaries(layout: Layout, term: Term, base: Fixed) -> Iterator[Part]:
     before = layout.before(term)
     rule = _Elsewhere(step, Outside.of(before))
     back, ahead = _reach(before)
-    height = step * -(-_TALL * layout.block // step)
+    height = step * max(1, layout.block // step)
     for start in range(q.start - q.start % height, q.stop, height):
         first, last = max(start, q.start), min(start + height, q.stop)
         low = 0 if term.left is None else bisect_left(positions, first - term.left)
@@ -83,12 +81,15 @@ def _summaries(layout: Layout, term: Term, base: Fixed) -> Iterator[Part]:
         if term.right is None and ahead is not None:
             near_high = min(high, bisect_left(positions, max(start + height, last + ahead)))
         rows = Run.single(first - q.start, last - first)
-        for a, b in ((low, near_low), (near_high, high)):
-            if a < b:
-                yield Part("fixed", layout.origin, rows, Pick(columns[None, a:b]))
-        if near_low < near_high:
-            near = Pick(columns[None, near_low:near_high])
-            yield Part("fixed", layout.origin, rows, near, term.left, term.right, rule=rule)
+        far = torch.cat((columns[low:near_low], columns[near_high:high]))
+        if len(far):
+            yield Part("fixed", layout.origin, rows, Pick(far[None]))
+        near = columns[near_low:near_high]
+        if height == step:  # the own block has a part of its own
+            near = near[at[near_low:near_high] // step != start // step]
+        if len(near):
+            keys = Pick(near[None])
+            yield Part("fixed", layout.origin, rows, keys, term.left, term.right, rule=rule)
 
 
 def _reach(before: list[Term]) -> tuple[int | None, int | None]:
