@@ -173,3 +173,8 @@ class Domain(Protocol):
     def simulated(self, config: Any, out: Path) -> Any:
         """The same config with its data pointing at the files that `simulate` wrote to `out`."""
         ...
+
+    def carried(self, config: Any) -> Any:
+        """The config as a bundle carries it: usable from any folder, small files that scoring
+        needs taken in."""
+        ...

@@ -49,8 +49,10 @@ def run(command: Command, config_name: str) -> None:
             main(functools.wraps(command)(lambda config: _guarded(command, config)))()
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {_one_sentence(error)}", file=sys.stderr)
-        for line in suggestions(arguments, config_name):
-            print(line, file=sys.stderr)
+        # Where not even the command's own defaults compose there is nothing to compare with.
+        with contextlib.suppress(HydraException, OmegaConfBaseException):
+            for line in suggestions(arguments, config_name):
+                print(line, file=sys.stderr)
         sys.exit(2)
 
 

@@ -57,7 +57,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         log.info("%s: %d training(s) of %d steps", run.path, len(folds), config.trainer.steps)
         predictions = _out_of_fold(job, folds)
         metrics = _metrics(job, folds, predictions)
-        _finish(job, settings, folds[-1], predictions, metrics)
+        _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
     return {
         "command": "train",
         "domain": domain.name,

@@ -26,6 +26,7 @@ from core.errors import ConfigError
 
 _GATHERED = 1 << 24  # elements of the keys that a few queries gather at a time
 _LENGTHS = 16  # the band of a view is rounded up to a multiple, so that plans are reused
+_FEW = 32  # one query that gathers costs about as much as this many in a band
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +159,7 @@ def keyed_attend(
     kv = [(k_HND, v_HND)] if labelled is None else [labelled, (k_HND, v_HND)]
     _check_sizes(q_HQD, kv, index, query)
     bounds = [index.bounds()] if labelled is None else [index.bounds(True), index.bounds(False)]
-    gathered = query is not None and len(query) * 4 <= len(index.order)
+    gathered = query is not None and len(query) * _FEW <= len(index.order)
     if query is not None and gathered:
         out, lse = _few(q_HQD, kv, bounds, index, query, scale, backend)
     elif query is not None:

@@ -12,7 +12,7 @@ H heads of a view, E head size, R rounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -219,7 +219,7 @@ class KeyedEncoder(nn.Module):
         turn = Turn(times, self.config, events.dtype)
         gathered = [self._gather(v, m, times) for v, m in enumerate(memory)]
         hidden = events
-        for r, layer in enumerate(cast(Iterable[Round], self.rounds)):
+        for r, layer in enumerate(self._layers()):
             decays = layer.decay.split(_deal(self.config))
             queries = layer.queries(hidden, turn)
             reads = [
@@ -232,6 +232,9 @@ class KeyedEncoder(nn.Module):
                 hidden, *(torch.cat(part, dim=1) for part in zip(*reads, strict=True))
             )
         return self.norm(hidden)
+
+    def _layers(self) -> list[Round]:
+        return cast("list[Round]", list(self.rounds))
 
     def _gather(
         self, view: int, memory: Memory, times: Tensor
@@ -284,7 +287,7 @@ class KeyedEncoder(nn.Module):
             for v in range(len(keys))
         ]
         now, asked, hidden = clock[here], Turn(times[here], self.config, events.dtype), events[here]
-        for r, layer in enumerate(cast(Iterable[Round], self.rounds)):
+        for r, layer in enumerate(self._layers()):
             decays = layer.decay.split(_deal(self.config))
             reads = [
                 _attend_stream(q, view, r, now, decay, query)

@@ -35,7 +35,7 @@ class FinanceDomain:
             ConfigError: a needed path is missing, or one is given that the purpose has no use for.
             DataContractError: the file breaks the contract as a whole.
         """
-        from domains.finance.schema import load_schema
+        from domains.finance.schema import named_schema
         from domains.finance.source import TransactionSource
 
         check_config(config)
@@ -46,8 +46,7 @@ class FinanceDomain:
             input = Path(_needed("domain.data.path", data.path, "simulate data first, or name it"))
         elif input is None:
             raise ConfigError("input: found none, expected a CSV or Parquet file to score")
-        advice = "name a ready one such as handbook, or write a YAML file"
-        schema = load_schema(_needed("domain.data.schema", data.schema, advice))
+        schema = named_schema(data)
         _check_views(config, dict(schema.entities))
         return TransactionSource(Path(input), schema, purpose == "train", history)
 
@@ -72,6 +71,14 @@ class FinanceDomain:
             schema="simulated",
         )
         return replace(config, data=data)
+
+    def carried(self, config: FinanceConfig) -> FinanceConfig:
+        """An absolute path, and the schema itself in place of its file."""
+        from domains.finance.schema import named_schema
+
+        data, roles = config.data, named_schema(config.data).to_dict()
+        path = str(Path(_needed("domain.data.path", data.path, "name a file")).resolve())
+        return replace(config, data=replace(data, path=path, schema=None, roles=roles))
 
 
 def _needed(where: str, value: str | None, advice: str) -> str:

@@ -87,6 +87,12 @@ def sampled_batches(
         ]
         targets = np.concatenate(chosen)
         label = torch.from_numpy((gatherer.stream.label[targets] == 1).astype(np.float32))
-        return {"gatherer": gatherer, "targets": targets, "label": label, "offset": float(offset)}
+        return {
+            "gatherer": gatherer,
+            "targets": targets,
+            "label": label,
+            "offset": float(offset),
+            "tokens": size,
+        }
 
     return batch_at

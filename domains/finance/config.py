@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from core.errors import ConfigError
 
@@ -40,12 +41,14 @@ class FinanceData:
         path: CSV or Parquet file.
         schema: YAML file that maps its columns to roles, or the name of a ready one
             (domains/finance/schemas: handbook, sparkov, simulated).
+        roles: the schema itself, used where `schema` names none; bundles carry it so.
         seed, customers, terminals, days: of the simulator.
     """
 
     source: str = "simulated"
     path: str | None = None
     schema: str | None = None
+    roles: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     customers: int = 1000
     terminals: int = 2000
@@ -70,7 +73,8 @@ class Split:
 
 
 def _default_views() -> list[View]:
-    return [View(["customer"], 64), View(["terminal"], 64)]
+    recent = View([], 16, labels=False)
+    return [View(["customer"], 64), View(["terminal"], 64), recent]
 
 
 @dataclass

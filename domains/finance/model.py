@@ -24,6 +24,8 @@ UNKNOWN_DROP = 0.02
 class EventEmbedding(nn.Module):
     """Token ids, continuous inputs and gaps of an event -> [n, D]."""
 
+    unknown: Tensor
+
     def __init__(self, tokenizer: FinanceTokenizer, views: int, dim: int) -> None:
         super().__init__()
         self.table = nn.EmbeddingBag(sum(tokenizer.sizes), dim, mode="sum")

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from core.errors import ConfigError
-from domains.finance.config import parse_delay
+from domains.finance.config import FinanceData, parse_delay
 
 _KEYS = {
     "id",
@@ -75,6 +75,22 @@ class Schema:
             "label": self.label,
             "label_delay": f"{self.label_delay // 1_000_000}s",
         }
+
+
+def named_schema(data: FinanceData) -> Schema:
+    """The schema that a configuration names, or carries.
+
+    Raises:
+        ConfigError: it does neither.
+    """
+    if data.schema:
+        return load_schema(data.schema)
+    if data.roles:
+        return parse_schema("data.roles", dict(data.roles))
+    raise ConfigError(
+        "domain.data.schema: found nothing, expected a file; name a ready one "
+        f"({', '.join(ready_schemas())}) or write a YAML file that maps your columns to roles"
+    )
 
 
 def load_schema(name: str) -> Schema:

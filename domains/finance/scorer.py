@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import polars as pl
@@ -126,7 +127,7 @@ class FraudScorer:
             DataContractError: rows got lost.
         """
         scores = pl.concat(list(scored))
-        last = self.source.events["time"].max()
+        last = cast("datetime | None", self.source.events["time"].max())
         frame = (
             self.source.raw.with_row_index("__row")
             .with_columns(pl.col("__row").cast(pl.Int64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
@@ -150,7 +150,8 @@ class FraudTask:
         for rows in (fold.train, fold.validation):
             time = source.events.filter(pl.col("row").is_in(rows.implode()))["time"]
             if len(time):
-                intervals.append(f"time:{time.min().isoformat()}/{time.max().isoformat()}")
+                first, last = (cast(datetime, t) for t in (time.min(), time.max()))
+                intervals.append(f"time:{first.isoformat()}/{last.isoformat()}")
         return intervals
 
     def scorer(self, bundle: Bundle, source: TransactionSource) -> FraudScorer:
@@ -173,7 +174,8 @@ def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderC
     """The encoder's sizes on this configuration's views.
 
     A pattern over positions means nothing between keys, so it can say one of two things: `Window`
-    keeps every view's own window, `Dense` lifts them all (the dense twin).
+    keeps every view's own window, `Dense` lifts it for a key's whole past (the dense twin). The
+    recent stream stays recent: it has no key whose past could be meant.
 
     Raises:
         ConfigError: another pattern, or an option of the encoder that these views don't have.
@@ -193,7 +195,7 @@ def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderC
         )
     return KeyedEncoderConfig(
         views=tuple(
-            KeyedView(view.name, None if kind == "Dense" else view.window, view.labels)
+            KeyedView(view.name, None if kind == "Dense" and view.key else view.window, view.labels)
             for view in config.views
         ),
         dim=encoder.dim,

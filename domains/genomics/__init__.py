@@ -75,5 +75,15 @@ class GenomicsDomain:
         )
         return replace(config, data=data)
 
+    def carried(self, config: GenomicsConfig) -> GenomicsConfig:
+        """The same config with absolute paths."""
+        data = config.data
+        paths = {
+            name: str(Path(path).resolve())
+            for name in ("fasta", "annotation", "variants")
+            if (path := getattr(data, name)) is not None
+        }
+        return replace(config, data=replace(data, **paths))
+
 
 domain = GenomicsDomain()

@@ -113,8 +113,8 @@ class _Feature:
 
 
 def _lines(path: Path, parents_of: Callable[[str], tuple[str, ...]]) -> Iterator[_Feature]:
-    opened = gzip.open(path, "rt") if path.suffix in (".gz", ".bgz") else path.open()
-    with opened as f:
+    packed = path.suffix in (".gz", ".bgz")
+    with gzip.open(path, "rt") if packed else path.open() as f:
         for number, line in enumerate(f, 1):
             if line.startswith("##FASTA"):
                 return

@@ -8,6 +8,7 @@ A *site* is a small integer a base: 0 outside coding sequence, else
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def amino_acid_distances() -> np.ndarray:
     from Bio.SeqUtils.ProtParamData import kd
 
     charge = {"D": -1.0, "E": -1.0, "K": 1.0, "R": 1.0, "H": 0.1}
-    blosum = substitution_matrices.load("BLOSUM62")
+    blosum: Any = substitution_matrices.load("BLOSUM62")
     out = np.zeros((NO_AMINO_ACID + 1, NO_AMINO_ACID + 1, len(DISTANCES)), dtype=np.float32)
     for i, a in enumerate(AMINO_ACIDS):
         for j, b in enumerate(AMINO_ACIDS):

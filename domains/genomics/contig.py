@@ -111,7 +111,7 @@ def _fasta_letters(path: Path) -> dict[str, str]:
     try:
         # FastxFile reads in one pass and, unlike FastaFile, leaves no index beside the user's file.
         with pysam.FastxFile(str(path)) as records:
-            return {record.name: record.sequence or "" for record in records}
+            return {record.name or "": record.sequence or "" for record in records}
     except (OSError, ValueError) as error:
         raise DataContractError(
             f"{path}: pysam cannot read it ({error}); is the file whole? Try: samtools faidx "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ def spearman(label: np.ndarray, score: np.ndarray) -> float:
     """Rank correlation; 0 where either side is constant (it then says nothing)."""
     if len(label) < 2 or np.ptp(label) == 0 or np.ptp(score) == 0:
         return 0.0
-    return float(spearmanr(label, score).statistic)
+    return float(cast(Any, spearmanr(label, score)).statistic)
 
 
 def auroc(label: np.ndarray, score: np.ndarray) -> float:

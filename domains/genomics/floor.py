@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
@@ -78,4 +80,4 @@ def _sign(rank: np.ndarray, label: np.ndarray) -> float:
     """+1 where graver means a higher label, by the training rows."""
     if np.ptp(rank) == 0 or np.ptp(label) == 0:
         return 1.0
-    return 1.0 if spearmanr(rank, label).statistic >= 0 else -1.0
+    return 1.0 if cast(Any, spearmanr(rank, label)).statistic >= 0 else -1.0

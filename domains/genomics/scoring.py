@@ -178,7 +178,7 @@ class VariantFile:
                 pl.col("reason").alias("expected"),
             )
             .cast(SET_ASIDE)
-        )  # type: ignore[arg-type]
+        )
 
     def reference_statistics(self) -> pl.DataFrame:
         """Columns statistic, value: share of each outcome, over all alleles."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from Bio.SeqUtils.ProtParamData import kd
 
 from domains.genomics.annotation import Span, Transcript
 from domains.genomics.codon import AMINO_ACIDS, amino_acid_tables
@@ -18,11 +19,8 @@ from domains.genomics.consequence import TERMS, consequence
 from domains.genomics.contig import BASES, Genome
 from domains.genomics.source import Reference
 
-# Kyte & Doolittle 1982, hydropathy of the amino acids in the order of AMINO_ACIDS (no stop).
-HYDROPATHY = np.array(
-    [1.8, 2.5, -3.5, -3.5, 2.8, -0.4, -3.2, 4.5, -3.9, 3.8]
-    + [1.9, -3.5, -1.6, -3.5, -4.5, -0.8, -0.7, 4.2, -0.9, -1.3]
-)
+# Kyte & Doolittle 1982, hydropathy in the order of AMINO_ACIDS (no stop).
+HYDROPATHY = np.array([kd[a] for a in AMINO_ACIDS[:-1]])
 MOTIF = "TATAAAAG"
 STOPS = (48, 50, 56)  # TAA, TAG, TGA as codon numbers
 EFFECT = {"stop_gained": 4.0, "splice_site_variant": 3.0, "start_lost": 3.0, "stop_lost": 2.0}

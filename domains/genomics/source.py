@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -121,7 +122,7 @@ class LabelledSource:
             for alt, other in enumerate("ACGT"):
                 if ref != alt:
                     share = ((v["ref"] == ref) & (v["alt"] == alt)).mean()
-                    values[f"share_{base}>{other}"] = float(share or 0.0)
+                    values[f"share_{base}>{other}"] = float(cast(float, share) or 0.0)
         covered = {
             name: [self.reference.channels(c)[:, i] != 0 for c in self.reference.genome.contigs]
             for i, name in enumerate(CHANNELS)

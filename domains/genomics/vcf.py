@@ -18,7 +18,8 @@ from core.errors import ConfigError, DataContractError
 BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 FIXED_COLUMNS = 8
 OUR_TAGS = ("LS_EFFECT", "LS_PROB", "LS_REASON")
-OUR_LINES = tuple(f"##INFO=<ID={tag},".encode() for tag in OUR_TAGS) + (
+OUR_LINES = (
+    *(f"##INFO=<ID={tag},".encode() for tag in OUR_TAGS),
     b"##source=longstrand",
     b"##longstrand",
 )

@@ -7,14 +7,22 @@ import sys
 from dataclasses import replace
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from core.attention.patterns import Causal, Dense, Window
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
 from domains.finance import domain
-from domains.finance.config import FinanceConfig, Split, View, check_config, parse_delay
-from domains.finance.schema import load_schema, parse_schema, ready_schemas
+from domains.finance.config import (
+    FinanceConfig,
+    FinanceData,
+    Split,
+    View,
+    check_config,
+    parse_delay,
+)
+from domains.finance.schema import load_schema, named_schema, parse_schema, ready_schemas
 from domains.finance.task import keyed_config
 
 STATED = {
@@ -68,15 +76,17 @@ def test_views_must_name_entities_of_the_schema(config):
 
 
 def test_training_on_simulated_data_needs_it_written_first():
-    with pytest.raises(ConfigError, match="domain.data.path"):
+    with pytest.raises(ConfigError, match=r"domain\.data\.path"):
         domain.open(FinanceConfig(), "train")
 
 
-def test_dense_attention_lifts_every_window():
+def test_dense_attention_lifts_the_window_of_every_key():
     encoder = EncoderConfig(dim=16, heads=4, pattern=Dense())
-    assert {v.window for v in keyed_config(FinanceConfig(), encoder).views} == {None}
+    views = keyed_config(FinanceConfig(), encoder).views
+    assert [v.window for v in views] == [None, None, 16]
     encoder = EncoderConfig(dim=16, heads=4, pattern=Window(5))
-    assert [v.window for v in keyed_config(FinanceConfig(), encoder).views] == [64, 64]
+    views = keyed_config(FinanceConfig(), encoder).views
+    assert [v.window for v in views] == [64, 64, 16]
 
 
 def test_other_patterns_are_refused():
@@ -117,3 +127,13 @@ def test_unusable_schemas_are_refused(change, told):
 
 def test_spans():
     assert parse_delay("x", "36h") == 36 * 3600 * 1_000_000
+
+
+def test_a_bundle_carries_the_schema_and_not_the_path_to_it(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(STATED))
+    config = FinanceConfig(data=FinanceData("files", "t.csv", str(tmp_path / "mine.yaml")))
+    schema = load_schema(str(tmp_path / "mine.yaml"))
+    carried = domain.carried(config)
+    (tmp_path / "mine.yaml").unlink()
+    assert carried.data.schema is None
+    assert named_schema(carried.data) == schema

@@ -126,7 +126,7 @@ def test_genbank_slippage_join_reads_through_both_frames(tmp_path: Path) -> None
 
 
 def test_annotation_of_other_contigs_is_refused_with_the_names(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="other.*contig_alias"):
+    with pytest.raises(ConfigError, match=r"other.*contig_alias"):
         _reference(tmp_path, "ACGTACGT", "other\tx\tCDS\t1\t6\t.\t+\t0\tID=t\n")
 
 

@@ -239,7 +239,9 @@ def test_a_vcf_without_records_is_written_with_its_header(
     (tmp_path / "in.vcf").write_text(HEADER)
     summary = _score(config, encoder, tmp_path / "in.vcf", tmp_path / "out.vcf.gz")
     assert (summary.rows, summary.scored) == (0, 0)
-    assert gzip.open(tmp_path / "out.vcf.gz", "rt").read().startswith("##fileformat=VCFv4.3")
+    assert gzip.decompress((tmp_path / "out.vcf.gz").read_bytes()).startswith(
+        b"##fileformat=VCFv4.3"
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ that is all a new domain needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,10 @@ class ToyDomain:
 
     def simulated(self, config: ToyConfig, out: Path) -> ToyConfig:
         return ToyConfig(data=ToyData("files", str(out / "toy.csv")), rows=config.rows)
+
+    def carried(self, config: ToyConfig) -> ToyConfig:
+        path = str(Path(config.data.path).resolve())
+        return replace(config, data=replace(config.data, path=path))
 
 
 domain = ToyDomain()

@@ -1,0 +1,52 @@
+"""The commands that README and docs show are commands that the pipelines take."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _commands() -> list[str]:
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.M | re.S):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [re.sub(r"\s+", " ", line.split(" #")[0]) for line in lines]
+    return sorted({c.strip() for c in found if "-m pipelines." in c})
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_a_documented_command_composes(command: str, tmp_path: Path) -> None:
+    _, module, *arguments = shlex.split(command[command.index("-m pipelines.") - 1 :])
+    asked = arguments if "--help" in arguments else [*arguments, "--cfg", "job"]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *asked],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_core_guide_runs() -> None:
+    for block in re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs/core.md").read_text(), re.M | re.S
+    ):
+        exec(compile(block, "docs/core.md", "exec"), {})
+
+
+def test_every_link_of_the_pages_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
