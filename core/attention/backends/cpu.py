@@ -139,6 +139,7 @@ def _flat(x_BHND: Tensor, heads: int) -> Tensor:
 
 def _summed(grad_GND: Tensor, x_BHND: Tensor) -> Tensor:
     """The gradient of x, which `_flat` may have copied for several heads."""
-    batch, heads = x_BHND.shape[:2]
-    shared = grad_GND.unflatten(0, (batch, heads, -1)).sum(2) if grad_GND.shape[0] else grad_GND
-    return shared.view(x_BHND.shape).to(x_BHND.dtype)
+    if grad_GND.numel() != x_BHND.numel():
+        batch, heads = x_BHND.shape[:2]
+        grad_GND = grad_GND.unflatten(0, (batch, heads, -1)).sum(2)
+    return grad_GND.view(x_BHND.shape).to(x_BHND.dtype)

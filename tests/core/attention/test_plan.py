@@ -106,12 +106,13 @@ def test_unusable_ranges_are_refused() -> None:
 
 MEASURE = """
 import os, sys, torch
-from core.attention import attend, bigbird
+from core.attention import Causal, LogSparse, attend, bigbird
 torch.set_num_threads(1)
 
 def run(n):
     q, k, v = (torch.zeros(1, 2, n, 16, requires_grad=True) for _ in range(3))
-    plan = bigbird(64, 2, (0,), seed=0, causal=True).plan(range(n), range(n))
+    pattern = (bigbird(64, 2, (0,), seed=0) | LogSparse()) & Causal()
+    plan = pattern.plan(range(n), range(n))
     attend(q, k, v, plan, torch.tensor([0, n - 5]).expand(1, n, 2)).sum().backward()
 
 for n in map(int, sys.argv[1:]):
