@@ -109,6 +109,10 @@ class Source(Protocol):
 class Scorer(Protocol):
     """Scores partitions in order; `state` is None where rows are independent."""
 
+    def check(self, out: Path) -> None:
+        """Raises ConfigError for an output that `write` could not write, before any scoring."""
+        ...
+
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]: ...
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary: ...
 
@@ -139,8 +143,12 @@ class Task(Protocol):
         ...
 
     def label_intervals(self, source: Any, fold: Fold) -> list[str]:
-        """What labels the model has seen, in words a later run can compare: `contig:start-end`,
-        `time:start/end`."""
+        """What labels the fold's model has seen, in words that a bundle can carry and
+        `seen_rows` reads."""
+        ...
+
+    def seen_rows(self, source: Any, intervals: Sequence[str]) -> pl.Series:
+        """Labelled rows of `source`, perhaps another file, that lie in such intervals."""
         ...
 
     def scorer(self, bundle: Bundle, source: Any) -> Scorer: ...
