@@ -13,10 +13,12 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hydra
@@ -26,7 +28,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from core.errors import ConfigError, LongstrandError
+from core.errors import ConfigError, LongstrandError, Preempted
 from pipelines.domains import domain_names
 from pipelines.schema import register_schemas
 
@@ -48,21 +50,24 @@ def run(command: Command, config_name: str) -> None:
         with _without_schema_groups() if "--help" in arguments else contextlib.nullcontext():
             main(functools.wraps(command)(lambda config: _guarded(command, config)))()
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {_one_sentence(error)}", file=sys.stderr)
+        said = _one_sentence(error)
+        print(f"error: {said}", file=sys.stderr)
         # Where not even the command's own defaults compose there is nothing to compare with.
         with contextlib.suppress(HydraException, OmegaConfBaseException):
             for line in suggestions(arguments, config_name):
                 print(line, file=sys.stderr)
+        _print_summary({"status": "failed", "exit_code": 2, "error": said}, time.perf_counter())
         sys.exit(2)
 
 
 def _guarded(command: Command, config: DictConfig) -> None:
     start = time.perf_counter()
+    signal.signal(signal.SIGTERM, _stop)
     try:
         _refuse_missing(config)
         summary = command(config)
-    except (LongstrandError, OmegaConfBaseException) as error:
-        code = error.exit_code if isinstance(error, LongstrandError) else 2
+    except (LongstrandError, OmegaConfBaseException, OSError) as error:
+        code = exit_code(error)
         log.error("%s", error)
         _print_summary({"status": "failed", "exit_code": code, "error": str(error)}, start)
         sys.exit(code)
@@ -71,6 +76,19 @@ def _guarded(command: Command, config: DictConfig) -> None:
         _print_summary({"status": "failed", "exit_code": 1, "error": type(error).__name__}, start)
         sys.exit(1)
     _print_summary({"status": "done", **summary}, start)
+
+
+def exit_code(error: Exception) -> int:
+    """Of an error that a sentence answers; a path that cannot be used is an unusable argument."""
+    if isinstance(error, LongstrandError):
+        return error.exit_code
+    unusable = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+    wrong = isinstance(error, (OmegaConfBaseException, PermissionError, *unusable))
+    return 2 if wrong else 1
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise Preempted("stopped by SIGTERM; the same command goes on (a training with resume=auto)")
 
 
 def _refuse_missing(config: DictConfig) -> None:

@@ -24,7 +24,12 @@ from omegaconf import DictConfig, OmegaConf
 from core.errors import ConfigError, LockHeldError
 
 RUN_ID = "LONGSTRAND_RUN_ID"
+ABANDONED = "abandoned"
 _NOT_PART_OF_THE_RUN = ("resume", "runs", "threads")
+
+
+class DataChanged(ConfigError):
+    """A run to resume had other data."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Run:
 
 
 def run_id() -> str:
-    """The id of this process's run. Children and ranks inherit it through the environment."""
+    """The id of this process's run. Children inherit it through the environment."""
     if RUN_ID not in os.environ:
         launcher = os.environ.get("TORCHELASTIC_RUN_ID", "none")
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
@@ -58,7 +63,7 @@ def config_hash(config: DictConfig) -> str:
 
 
 def open_run(config: DictConfig, domain: str, suffix: str = "") -> Run:
-    """A new run folder, or the one to resume.
+    """The run folder to resume, or a new one.
 
     `resume=auto` takes the newest unfinished run of the same configuration, or starts one;
     `resume=PATH` that run; `resume=no` always starts one.
@@ -66,20 +71,51 @@ def open_run(config: DictConfig, domain: str, suffix: str = "") -> Run:
     Raises:
         ConfigError: the run at PATH has another configuration, or is finished.
     """
-    root = Path(config.runs) / domain
     wanted = config_hash(config)
     if config.resume == "auto":
-        found = _newest_unfinished(root, wanted)
-        if found is not None:
-            return _reopen(found)
-    elif config.resume != "no":
+        found = _newest_unfinished(Path(config.runs) / domain, wanted)
+        return _reopen(found) if found is not None else new_run(config, domain, suffix)
+    if config.resume != "no":
         return _reopen(_checked(Path(config.resume), wanted))
+    return new_run(config, domain, suffix)
+
+
+def new_run(config: DictConfig, domain: str, suffix: str = "") -> Run:
+    """A run folder of its own.
+
+    Raises:
+        ConfigError: the run id has been used before.
+    """
+    root, wanted = Path(config.runs) / domain, config_hash(config)
     path = root / f"{run_id()}{suffix}"
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        raise ConfigError(
+            f"{path} exists already; {RUN_ID} must name a new run, or say resume={path} to go on "
+            "with that one"
+        ) from None
     created = datetime.now(UTC).isoformat(timespec="seconds")
     _write(path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     _write(path / "run.json", json.dumps({"config": wanted, "created": created}) + "\n")
     return Run(path, created, resumed=False)
+
+
+def check_data(run: Run, fingerprint: str) -> None:
+    """Note the data of a new run; a resumed one must have the same.
+
+    Raises:
+        DataChanged: the fold models that are there were trained on other data.
+    """
+    noted = run.path / "data.json"
+    if not noted.exists():
+        write_json(noted, fingerprint)
+    elif json.loads(noted.read_text()) != fingerprint:
+        (run.path / ABANDONED).touch()
+        raise DataChanged(
+            f"{run.path}: the data has changed since this run began, so it cannot go on; "
+            "resume=no starts anew"
+        )
 
 
 def finish(run: Run) -> None:
@@ -135,7 +171,7 @@ def _newest_unfinished(root: Path, wanted: str) -> Path | None:
     runs = [p for p in root.glob("*/run.json") if not p.parent.is_symlink()]
     for marker in sorted(runs, key=lambda p: p.stat().st_mtime, reverse=True):
         folder = marker.parent
-        finished = (folder / "report.html").exists()
+        finished = any((folder / name).exists() for name in ("report.html", ABANDONED))
         if not finished and json.loads(marker.read_text())["config"] == wanted:
             return folder
     return None

@@ -38,12 +38,13 @@ def score(config: DictConfig) -> dict[str, Any]:
     bundle = load_bundle(Path(config.bundle))
     domain = load_domain(bundle.domain)
     settings = build.restored_config(domain, bundle.config, config.config)
-    input, output = _file(config.input, "input"), Path(config.output)
+    input, output = _file(config.input), Path(config.output)
     if output.is_dir() or output.resolve() == input.resolve():
         raise ConfigError(f"output: {output} must be a file name of its own")
-    history = _file(config.history, "history") if config.history else None
+    history = Path(config.history) if config.history else None
     source = domain.open(settings, "score", input=input, history=history)
     scorer = domain.task(settings).scorer(bundle, source)
+    scorer.check(output)
     parts = source.partitions()
     output.parent.mkdir(parents=True, exist_ok=True)
     work = _work_folder(output, f"{bundle.version} {source.fingerprint()} {settings!r}")
@@ -55,15 +56,15 @@ def score(config: DictConfig) -> dict[str, Any]:
         "domain": domain.name,
         "model_version": bundle.version,
         **asdict(summary),
-        "set_aside": source.set_aside().collect().height,
+        "set_aside": source.set_aside().collect().select("file", "row").unique().height,
     }
 
 
-def _file(name: str, key: str) -> Path:
+def _file(name: str) -> Path:
     path = Path(name)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
-        raise ConfigError(f"{key}: found {found} at {path}, expected one file")
+        raise ConfigError(f"input: found {found} at {path}, expected one file")
     return path
 
 
@@ -89,11 +90,17 @@ def _score_parts(scorer: Scorer, parts: Sequence[Partition], work: Path) -> None
             continue
         frame, after = scorer.score(part, state if part.carries_state else None)
         if part.carries_state:
-            kept.write_bytes(after or b"")
+            _write_private(kept, after or b"")
         frame.write_parquet(done.with_suffix(".partial"))
         os.replace(done.with_suffix(".partial"), done)
         log.info("scored %s, %d rows", part.key, frame.height)
         state = after
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    # A state holds recent events of everybody's: nobody else's to read.
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
+        f.write(data)
 
 
 def _frames(work: Path, parts: Sequence[Partition]) -> Iterator[pl.DataFrame]:

@@ -48,9 +48,24 @@ def train(config: DictConfig) -> dict[str, Any]:
     _check_needs(config.needs)
     encoder = build.encoder(config)
     run = runs.open_run(config, domain.name, cli.job_suffix())
+    try:
+        return _train(config, domain, settings, encoder, run)
+    except runs.DataChanged as changed:
+        if config.resume != "auto":
+            raise
+        log.warning("%s: starting anew", changed)
+        anew = runs.new_run(config, domain.name, cli.job_suffix())
+        return _train(config, domain, settings, encoder, anew)
+
+
+def _train(
+    config: DictConfig, domain: Domain, settings: Any, encoder: EncoderConfig, run: runs.Run
+) -> dict[str, Any]:
     with runs.held(run), runs.logged(run.path / "train.log"):
         settings = _with_data(domain, settings, run.path)
         source = domain.open(settings, "train")
+        runs.check_data(run, source.fingerprint())
+        set_aside = _note_set_aside(source, run.path)
         task = domain.task(settings)
         job = Job(config, run, source, task, encoder)
         folds = task.folds(source)
@@ -64,9 +79,17 @@ def train(config: DictConfig) -> dict[str, Any]:
         "run": str(run.path),
         "bundle": str(run.bundle),
         "resumed": run.resumed,
-        "set_aside": source.set_aside().collect().height,
+        "set_aside": set_aside,
         "metrics": {m.metric: round(m.value, 4) for m in metrics if m.model == "ours"},
     }
+
+
+def _note_set_aside(source: Source, folder: Path) -> int:
+    """Rows that broke the data contract, listed in set_aside.csv; returns how many."""
+    bad = source.set_aside().collect()
+    if bad.height:
+        bad.write_csv(folder / "set_aside.csv")
+    return bad.select("file", "row").unique().height
 
 
 def _check_needs(path: str | None) -> None:

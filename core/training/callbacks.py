@@ -48,6 +48,9 @@ class Checkpointer(pl.Callback):
                 "the same command with resume=auto goes on from there"
             )
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.save(trainer)
+
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from core.errors import ConfigError
 from core.training.callbacks import AveragedWeights, Checkpointer, Throughput
@@ -27,7 +28,8 @@ class FitConfig:
         average: decay of the averaged weights; 0 keeps the last weights.
         checkpoint_every: steps between resumable checkpoints.
         log_every: steps between lines in the log.
-        accelerator: "cpu", "gpu" or "auto".
+        accelerator: "cpu", "gpu" (CUDA), or "auto": a GPU where torch sees one. Apple's has no
+            float64, which real times need.
         deterministic: ask torch for deterministic kernels.
     """
 
@@ -48,6 +50,14 @@ class FitConfig:
         for name in ("steps", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}: found {getattr(self, name)}, expected >= 1")
+        if not self.clip >= 0:
+            raise ConfigError(f"trainer.clip: found {self.clip}, expected >= 0 (0: no clipping)")
+        if self.accelerator not in ("auto", "cpu", "gpu"):
+            raise ConfigError(
+                f"trainer.accelerator: found {self.accelerator!r}, expected auto, cpu or gpu"
+            )
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise ConfigError("trainer.accelerator: found gpu, but torch sees no CUDA device")
         if not 0 <= self.average < 1:
             raise ConfigError(f"trainer.average: found {self.average}, expected 0 <= average < 1")
 
@@ -75,7 +85,7 @@ def fit(
     trainer = pl.Trainer(
         max_steps=config.steps,
         max_epochs=1,
-        accelerator=config.accelerator,
+        accelerator=_accelerator(config.accelerator),
         devices=1,
         precision=config.precision,  # type: ignore[arg-type]
         gradient_clip_val=config.clip or None,
@@ -92,6 +102,12 @@ def fit(
     resume = str(checkpoint) if checkpoint.is_file() else None
     trainer.fit(module, train_dataloaders=loader, ckpt_path=resume, weights_only=True)
     return module.eval()
+
+
+def _accelerator(wanted: str) -> str:
+    if wanted == "auto":
+        return "gpu" if torch.cuda.is_available() else "cpu"
+    return wanted
 
 
 def _quieten() -> None:

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from core.errors import ConfigError, LongstrandError
 from core.training.loader import step_seed
 
 
@@ -29,6 +30,14 @@ class OptimConfig:
     warmup: float = 0.05
     final: float = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ConfigError(f"trainer.lr: found {self.lr}, expected above 0")
+        if not self.weight_decay >= 0:
+            raise ConfigError(f"trainer.weight_decay: found {self.weight_decay}, expected >= 0")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"trainer.warmup: found {self.warmup}, expected a share in [0, 1)")
 
 
 def warmup_cosine(step: int, total: int, warmup: float, final: float) -> float:
@@ -57,11 +66,31 @@ class SequenceModule(pl.LightningModule):
         """Scalar loss of one batch."""
         raise NotImplementedError(f"{type(self).__name__} must define loss(batch)")
 
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """As in torch.
+
+        Raises:
+            ConfigError: names or shapes that differ, which an override of what was trained makes.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        except RuntimeError as error:
+            first = str(error).splitlines()[1:2] or [str(error)]
+            raise ConfigError(
+                f"the weights do not fit the configured model ({first[0].strip()}); leave out "
+                "overrides that change what was trained"
+            ) from None
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(step_seed(self.seed, self.trainer.global_step))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss = self.loss(batch)
+        if not torch.isfinite(loss):
+            raise LongstrandError(
+                f"the loss became {loss.item()} at step {self.trainer.global_step}: training "
+                "diverged; lower trainer.lr or set trainer.clip"
+            )
         self.log("loss", loss, prog_bar=False, on_step=True, on_epoch=False, batch_size=1)
         return loss
 

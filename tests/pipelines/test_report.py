@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from core.contract import Metric, Panel
-from pipelines.evaluate import overlap
 from pipelines.report import write_report
 from pipelines.svg import draw
 
@@ -42,11 +41,3 @@ def test_the_page_lists_each_metric_beside_its_floor_and_escapes_names(tmp_path:
     page = (tmp_path / "report.html").read_text()
     assert page.index("<td>ours</td>") < page.index("floor&lt;b&gt;")
     assert "http" not in page
-
-
-def test_overlap_is_by_name_and_half_open_interval() -> None:
-    seen = ["chr1:100-200", "time:2018-04-01T00:00:00/2018-08-01T00:00:00"]
-    assert overlap(["chr1:200-300", "chr2:100-200"], seen) == []
-    assert overlap(["chr1:199-300"], seen) == ["chr1:199-300"]
-    assert overlap(["time:2018-07-31T23:59:59/2018-09-01T00:00:00"], seen)
-    assert overlap(["time:2018-08-01T00:00:00/2018-09-01T00:00:00"], seen) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -57,11 +58,49 @@ def test_evaluate_refuses_labels_that_the_bundle_has_seen(
 ) -> None:
     refused = command("evaluate", f"bundle={trained}")
     assert refused.code == 3
-    assert "has been trained on labels of row:" in refused.stderr
+    assert "lie where the bundle was trained" in refused.stderr
     allowed = command("evaluate", f"bundle={trained}", "allow_overlap=true", "out=m.json")
     assert allowed.code == 0, allowed.stderr
-    assert allowed.summary["overlap_with_training"] is True
+    assert allowed.summary["rows_seen_in_training"] == {"allowed": 60}
     assert json.loads((tmp_path / "m.json").read_text()) == allowed.summary["metrics"]
+
+
+def test_evaluate_leaves_out_only_the_rows_that_were_seen(
+    command: Run, trained: Path, tmp_path: Path
+) -> None:
+    table = pl.read_csv(tmp_path / "new" / "toy.csv")
+    pl.concat([table, table.head(3)]).write_csv(tmp_path / "more.csv")
+    outcome = command("evaluate", f"bundle={trained}", "config.data.path=more.csv")
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.summary["rows"] == 3
+    assert outcome.summary["rows_seen_in_training"] == {"left_out": 60}
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_scoring(
+    command: Run, trained: Path, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    arguments = ("score", f"bundle={trained}", "input=new/toy.csv")
+    outcome = command(*arguments, "output=o.txt", TOY_JOURNAL=str(journal))
+    assert outcome.code == 2
+    assert not journal.exists()
+    outcome = command(*arguments, "output=new/toy.csv/o.csv")
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.stderr
+
+
+def test_an_override_that_changes_the_model_is_refused(
+    command: Run, trained: Path, tmp_path: Path
+) -> None:
+    manifest = trained / "bundle.yaml"
+    manifest.write_text(manifest.read_text().replace("dim: 8", "dim: 16"))
+    sums = trained / "SHA256SUMS"
+    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    rest = [line for line in sums.read_text().splitlines() if "bundle.yaml" not in line]
+    sums.write_text("\n".join([f"{digest}  bundle.yaml", *rest]) + "\n")
+    outcome = command("score", f"bundle={trained}", "input=new/toy.csv", "output=o.csv")
+    assert outcome.code == 2
+    assert "the weights do not fit" in outcome.stderr
 
 
 def test_an_unknown_override_of_the_bundle_configuration_is_refused(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,7 +40,13 @@ def test_a_third_domain_needs_one_folder_and_one_file(toy_run: Path) -> None:
 def test_a_killed_run_goes_on_with_the_same_batches_and_the_same_weights(
     command: Run, project: Path, tmp_path: Path, kill: signal.Signals
 ) -> None:
-    arguments = (*TRAIN, "trainer.steps=60", "trainer.checkpoint_every=7", "model.dropout=0.3")
+    arguments = (
+        *TRAIN,
+        "trainer.steps=60",
+        "trainer.checkpoint_every=7",
+        "trainer.average=0.9",
+        "model.dropout=0.3",
+    )
     whole = command("train", *arguments, TOY_JOURNAL=str(tmp_path / "whole"), LONGSTRAND_RUNS="a")
     assert whole.code == 0, whole.stderr
 
@@ -85,6 +93,48 @@ def test_resuming_a_finished_run_is_refused_with_a_sentence(command: Run, toy_ru
     other = command("train", *TRAIN, "seed=4", f"resume={toy_run}")
     assert other.code == 2
     assert "another configuration" in other.stderr
+
+
+def test_a_run_folder_is_held_by_one_process(command: Run, toy_run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(toy_run, tmp_path / "runs/toy/held")
+    (copy / "report.html").unlink()
+    with (copy / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = command("train", *TRAIN, "resume=auto")
+    assert outcome.code == 75
+    assert "another process is training" in outcome.summary["error"]
+
+
+def test_a_resumed_run_whose_data_has_changed_starts_anew(
+    command: Run, toy_run: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(toy_run, tmp_path / "runs/toy/old")
+    (copy / "report.html").unlink()
+    data = copy / "simulated" / "toy.csv"
+    data.write_text(data.read_text().rsplit("\n", 2)[0] + "\n")
+    refused = command("train", *TRAIN, f"resume={copy}")
+    assert refused.code == 2
+    assert "the data has changed" in refused.stderr
+    (copy / "abandoned").unlink()
+    anew = command("train", *TRAIN, "resume=auto")
+    assert anew.code == 0, anew.stderr
+    assert not anew.summary["resumed"]
+    assert (copy / "abandoned").exists()
+
+
+def test_a_run_id_names_one_run(command: Run) -> None:
+    first = command("train", *TRAIN, "trainer.steps=2", LONGSTRAND_RUN_ID="mine")
+    assert first.code == 0, first.stderr
+    again = command("train", *TRAIN, "trainer.steps=3", LONGSTRAND_RUN_ID="mine")
+    assert again.code == 2
+    assert "exists already" in again.stderr
+
+
+def test_a_diverging_training_is_no_success(command: Run, tmp_path: Path) -> None:
+    outcome = command("train", *TRAIN, "trainer.lr=1e30", "trainer.clip=0")
+    assert outcome.code == 1
+    assert "training diverged" in outcome.summary["error"]
+    assert not (tmp_path / "runs/toy/latest").exists()
 
 
 def test_multirun_jobs_have_folders_of_their_own(command: Run, tmp_path: Path) -> None:

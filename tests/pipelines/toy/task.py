@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from core.calibration import Calibration
 from core.contract import Fold, Metric, Panel, Partition, Summary
+from core.errors import ConfigError
 from core.model.encoder import EncoderConfig, SparseEncoder
 from core.training.loader import StepLoader, generator_at
 from core.training.module import SequenceModule
@@ -125,6 +126,10 @@ class ToyTask:
     def label_intervals(self, source: ToySource, fold: Fold) -> list[str]:
         return [f"row:{r}-{r + 1}" for r in fold.train]
 
+    def seen_rows(self, source: ToySource, intervals: Sequence[str]) -> pl.Series:
+        seen = [int(i.removeprefix("row:").split("-")[0]) for i in intervals]
+        return source.frame["row"].filter(source.frame["row"].is_in(seen))
+
     def scorer(self, bundle: Any, source: ToySource) -> ToyScorer:
         return ToyScorer(self, bundle, source)
 
@@ -141,6 +146,10 @@ class ToyScorer:
         self.module = task.module(self.tokenizer, bundle.encoder).eval()
         self.module.load_state_dict(bundle.state_dict())
         self.task = task
+
+    def check(self, out: Path) -> None:
+        if out.suffix != ".csv":
+            raise ConfigError(f"{out}: expected a name that ends in .csv")
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
         journal = os.environ.get("TOY_JOURNAL")
