@@ -31,26 +31,39 @@ def restored_config(domain: Domain, saved: Mapping[str, Any], overrides: DictCon
 
 def pattern(node: DictConfig) -> Pattern:
     """conf/attention/*.yaml -> a pattern."""
-    from core.attention import Causal, Dense, Window, bigbird, longformer
+    from core.attention import Causal
+
+    whole = _whole_pattern(node)
+    return whole & Causal() if node.causal else whole
+
+
+def _whole_pattern(node: DictConfig) -> Pattern:
+    """The pattern that looks both ways."""
+    from core import attention as a
 
     match node.kind:
         case "window":
-            return Window(node.radius) & Causal() if node.causal else Window(node.radius)
+            return a.Window(node.radius)
+        case "dilated":
+            return a.Dilated(node.radius, node.step)
+        case "strided":
+            return a.Strided(node.step)
+        case "fixed":
+            return a.Fixed(node.step, node.summary)
+        case "logsparse":
+            return a.logsparse(node.radius, node.base)
+        case "sparse_transformer":
+            return a.sparse_transformer(node.step)
         case "longformer":
-            return longformer(node.radius, tuple(node.global_positions), causal=node.causal)
+            return a.longformer(node.radius, tuple(node.global_positions))
         case "bigbird":
-            return bigbird(
-                node.radius,
-                node.random_blocks,
-                tuple(node.global_positions),
-                node.seed,
-                causal=node.causal,
-            )
+            tokens = tuple(node.global_positions)
+            return a.bigbird(node.radius, node.random_blocks, tokens, node.seed)
         case "dense":
-            return Dense() & Causal() if node.causal else Dense()
+            return a.Dense()
         case other:
             raise ConfigError(
-                f"attention.kind: found {other!r}, expected window, longformer, bigbird or dense"
+                f"attention.kind: found {other!r}, expected the name of a file of conf/attention"
             )
 
 
@@ -65,8 +78,13 @@ def encoder(config: DictConfig) -> EncoderConfig:
         dim=m.dim,
         layers=m.layers,
         heads=m.heads,
+        kv_heads=m.kv_heads,
         ffn=m.ffn,
+        activation=m.activation,
+        norm=m.norm,
         dropout=m.dropout,
+        stochastic_depth=m.stochastic_depth,
+        checkpoint=m.checkpoint,
         pattern=pattern(config.attention),
     )
 

@@ -22,8 +22,13 @@ class ModelSchema:
     dim: int = 64
     layers: int = 3
     heads: int = 4
+    kv_heads: int | None = None
     ffn: int = 4
+    activation: str = "gelu"
+    norm: str = "layer"
     dropout: float = 0.1
+    stochastic_depth: float = 0.0
+    checkpoint: bool = False
 
 
 @dataclass
@@ -48,6 +53,44 @@ class BigBirdSchema:
     random_blocks: int = 3
     global_positions: list[int] = field(default_factory=lambda: [0])
     seed: int = 0
+    causal: bool = False
+
+
+@dataclass
+class DilatedSchema:
+    kind: str = "dilated"
+    radius: int = 64
+    step: int = 2
+    causal: bool = False
+
+
+@dataclass
+class StridedSchema:
+    kind: str = "strided"
+    step: int = 64
+    causal: bool = False
+
+
+@dataclass
+class FixedSchema:
+    kind: str = "fixed"
+    step: int = 64
+    summary: int = 4
+    causal: bool = False
+
+
+@dataclass
+class LogSparseSchema:
+    kind: str = "logsparse"
+    radius: int = 16
+    base: int = 2
+    causal: bool = False
+
+
+@dataclass
+class SparseTransformerSchema:
+    kind: str = "sparse_transformer"
+    step: int = 64
     causal: bool = False
 
 
@@ -143,6 +186,11 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema/attention", "window"): WindowSchema,
     ("schema/attention", "longformer"): LongformerSchema,
     ("schema/attention", "bigbird"): BigBirdSchema,
+    ("schema/attention", "dilated"): DilatedSchema,
+    ("schema/attention", "strided"): StridedSchema,
+    ("schema/attention", "fixed"): FixedSchema,
+    ("schema/attention", "logsparse"): LogSparseSchema,
+    ("schema/attention", "sparse_transformer"): SparseTransformerSchema,
     ("schema/attention", "dense"): DenseSchema,
 }
 

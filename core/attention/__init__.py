@@ -2,34 +2,33 @@
 
 from core.attention.attend import BACKENDS, attend, attend_sources
 from core.attention.keyed import KeyedIndex, keyed_attend, keyed_index
-from core.attention.patterns import (
-    Causal,
-    Dense,
-    Global,
-    Pattern,
-    Random,
-    Window,
-    bigbird,
-    longformer,
-    pattern_from_dict,
-)
+from core.attention.patterns import Causal, Dense, Pattern, Window, pattern_from_dict
 from core.attention.plan import Plan
+from core.attention.published import bigbird, logsparse, longformer, sparse_transformer
+from core.attention.steps import Dilated, Fixed, LogSparse, Strided
+from core.attention.tokens import Global, Random
 
 __all__ = [
     "BACKENDS",
     "Causal",
     "Dense",
+    "Dilated",
+    "Fixed",
     "Global",
     "KeyedIndex",
+    "LogSparse",
     "Pattern",
     "Plan",
     "Random",
+    "Strided",
     "Window",
     "attend",
     "attend_sources",
     "bigbird",
     "keyed_attend",
     "keyed_index",
+    "logsparse",
     "longformer",
     "pattern_from_dict",
+    "sparse_transformer",
 ]

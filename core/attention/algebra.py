@@ -1,22 +1,24 @@
 """The normal form that patterns are combined in: a union of terms, each a base set cut to a band.
 
-Every band contains the diagonal, so a union of bands is one band, and combining stays exact.
+Every band contains the diagonal, so a union of bands is one band, and combining stays exact. The
+same holds for other sets of distances (`core.attention.distances`), one limit a side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
+from core.attention.distances import EVERY, Distances, Limits, floored, reduced
 from core.errors import ConfigError
 
 
 class Base(Protocol):
-    """A set of pairs that is not a band: `Global` or `Random`."""
+    """A set of pairs that is not a band, such as `Global`, `Random` or `Strided`."""
 
     def allowed(self, i: Tensor, j: Tensor) -> Tensor: ...
     def to_dict(self) -> dict[str, Any]: ...
@@ -79,43 +81,64 @@ def narrower(a: int | None, b: int | None) -> int | None:
 
 
 def unite(terms: Iterable[Term]) -> tuple[Term, ...]:
-    """The same set in its normal form, which equal sets share.
+    """The same set in a normal form, which does not depend on how the union was written.
 
-    Each smallest base has its widest limits, but 0 on a side where the band covers it and none
-    where it covers both; bases with equal limits are joined; the order is fixed.
+    Sets of distances are reduced (see `reduced`). Each other smallest base has its widest limits,
+    but 0 on a side where the band covers it and none where it covers both; bases with equal
+    limits are joined; the order is fixed.
     """
-    limits: dict[Base | None, tuple[int | None, int | None]] = {}
+    distances: dict[Distances, Limits] = {}
+    others: dict[Base, Limits] = {}
     for term in terms:
-        for base in (None,) if term.base is None else term.base.pieces():
-            left, right = limits.get(base, (term.left, term.right))
-            limits[base] = (wider(left, term.left), wider(right, term.right))
-    band = Term(None, *limits[None]) if None in limits else None
+        if term.base is None or isinstance(term.base, Distances):
+            base = EVERY if term.base is None else term.base
+            sides = (floored(base, term.left), floored(base, term.right))
+            distances[base] = _widest(distances.get(base), sides)
+        else:
+            for piece in term.base.pieces():
+                others[piece] = _widest(others.get(piece), (term.left, term.right))
+    distances = reduced(distances)
+    # every set of distances holds the diagonal
+    band = distances.get(EVERY, (0, 0)) if distances else None
     groups: dict[Any, list[Base]] = {}
-    for base, (left, right) in limits.items():
-        if base is not None and band is not None:
-            left = 0 if wider(left, band.left) == band.left else left
-            right = 0 if wider(right, band.right) == band.right else right
-        if base is not None and (band is None or (left, right) != (0, 0)):
+    for base, (left, right) in others.items():
+        if band is not None:
+            left = 0 if wider(left, band[0]) == band[0] else left
+            right = 0 if wider(right, band[1]) == band[1] else right
+        if band is None or (left, right) != (0, 0):
             groups.setdefault((left, right, type(base)), []).append(base)
-    united = [] if band is None else [band]
+    united = [Term(_base(base), *sides) for base, sides in distances.items()]
     for (left, right, _), bases in groups.items():
         whole = bases[0].join(bases[1:])
-        joined = bases if whole is None else [whole]
-        united.extend(Term(base, left, right) for base in joined)
+        united.extend(Term(base, left, right) for base in (bases if whole is None else [whole]))
     return tuple(sorted(united, key=Term.order))
 
 
+def _base(distances: Distances) -> Base | None:
+    return None if distances is EVERY else cast("Base", distances)
+
+
+def _widest(some: Limits | None, others: Limits) -> Limits:
+    return others if some is None else (wider(some[0], others[0]), wider(some[1], others[1]))
+
+
 def intersect(some: Iterable[Term], others: Iterable[Term]) -> tuple[Term, ...]:
-    """The pairs in both. Raises ConfigError for two different bases: that set is not a term."""
+    """The pairs in both. Raises ConfigError where two bases have no intersection that is a base."""
     others = tuple(others)
     return unite(_meet(a, b) for a in some for b in others)
 
 
 def _meet(a: Term, b: Term) -> Term:
-    if a.base is not None and b.base is not None and a.base != b.base:
-        raise ConfigError(
-            f"cannot intersect {a.base!r} with {b.base!r}: expected one side made of Window, "
-            "Causal and Dense only"
-        )
-    base = b.base if a.base is None else a.base
-    return Term(base, narrower(a.left, b.left), narrower(a.right, b.right))
+    if a.base is None or b.base is None or a.base == b.base:
+        base = b.base if a.base is None else a.base
+    else:
+        base = None
+        if isinstance(a.base, Distances) and isinstance(b.base, Distances):
+            base = a.base.common(b.base)
+        if base is None:
+            raise ConfigError(
+                f"cannot intersect {a.base!r} with {b.base!r}: that set is not one this library "
+                "has a plan for. Expected one side made of Window, Causal and Dense only, the "
+                "same pattern twice, or two Strided (or Dilated)"
+            )
+    return Term(cast("Base | None", base), narrower(a.left, b.left), narrower(a.right, b.right))

@@ -64,7 +64,8 @@ def attend(
 
     Args:
         q_BHND: queries, row n at position plan.q[n].
-        k_BHMD, v_BHMD: keys and values, row m at position plan.kv[m]; the dtype of q.
+        k_BHMD, v_BHMD: keys and values, row m at position plan.kv[m]; the dtype of q. They may
+            have fewer heads: with H / 2, query heads 0 and 1 share head 0, and so on.
         plan: from `Pattern.plan`; what never depends on the batch.
         bounds: int32 [B or 1, N, 2]: query n of a sequence may see rows low <= m < high of the
             key TENSOR (index 0 is its first row, whatever its position). Padding, packed
@@ -168,7 +169,10 @@ def _check(q: Tensor, source: Source) -> None:
     if q.ndim != 4:
         raise ConfigError(f"q: got shape {tuple(q.shape)}, expected [batch, heads, queries, size]")
     batch, heads, queries, size = q.shape
-    expected = (batch, heads, len(plan.kv), size)
+    shared = k.shape[1] if k.ndim == 4 else heads
+    if shared < 1 or heads % shared:
+        raise ConfigError(f"k: got {shared} heads, expected a divisor of q's {heads} heads")
+    expected = (batch, shared, len(plan.kv), size)
     if queries != len(plan.q):
         raise ConfigError(f"q: got {queries} queries, expected {len(plan.q)} as in plan.q {plan.q}")
     for name, tensor in (("k", k), ("v", v)):

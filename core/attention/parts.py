@@ -1,7 +1,7 @@
 """One part of a plan: blocks of query rows against blocks of keys, and which pairs count.
 
-Shape suffixes: G batch x head, N rows or keys, C blocks, R rows a block, K keys a block, D head
-size, B batch. Indices are local: 0 is the first row of the tensor, whatever its position.
+Shape suffixes: C blocks, R rows a block, K keys a block, B batch, N rows. Indices are local: 0 is
+the first row of the tensor, whatever its position.
 """
 
 from __future__ import annotations
@@ -13,112 +13,33 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from core.attention.axes import KeyAxis, Pick, RowAxis, Run
 
-@dataclass(frozen=True)
-class Run:
-    """`count` blocks of `width` neighbours, each `step` after the last; they may overlap."""
-
-    start: int
-    step: int
-    count: int
-    width: int
-
-    @staticmethod
-    def single(start: int, width: int) -> Run:
-        return Run(start, max(1, width), 1, width)
-
-    def index(self) -> Tensor:
-        """int32 [C, width]."""
-        starts = self.start + self.step * torch.arange(self.count, dtype=torch.int32)
-        return starts[:, None] + torch.arange(self.width, dtype=torch.int32)
-
-    def take(self, x_GND: Tensor) -> Tensor:
-        """[G, C, width, D], a view: overlapping blocks share memory."""
-        span = self.step * (self.count - 1) + self.width
-        inside = x_GND.narrow(1, self.start, span)
-        return inside.unfold(1, self.width, self.step).transpose(-1, -2)
-
-    def put(self, into_GND: Tensor, blocks: Tensor) -> None:
-        """Writes the blocks, which must not overlap, to their places."""
-        self.take(into_GND).copy_(blocks)
-
-    def add(self, into_GND: Tensor, blocks: Tensor) -> None:
-        """The adjoint of `take`; overlapping blocks are folded in slices that do not overlap."""
-        for at in range(0, self.width, self.step):
-            width = min(self.step, self.width - at)
-            piece = Run(self.start + at, self.step, self.count, width)
-            piece.take(into_GND).add_(blocks.narrow(2, at, width))
-
-    def blocks(self, first: int, last: int) -> Run:
-        return replace(self, start=self.start + first * self.step, count=last - first)
-
-    def within_block(self, first: int, last: int) -> Run:
-        return replace(self, start=self.start + first, width=last - first)
-
-    def ends(self) -> tuple[Tensor, Tensor]:
-        """Half-open interval that holds each block: two int32 [C]."""
-        starts = self.start + self.step * torch.arange(self.count, dtype=torch.int32)
-        return starts, starts + self.width
-
-
-@dataclass(frozen=True, eq=False)
-class Pick:
-    """Blocks of arbitrary indices, int64 [C, width]; -1 holds a place that counts for nothing."""
-
-    table: Tensor
-
-    @property
-    def count(self) -> int:
-        return self.table.shape[0]
-
-    @property
-    def width(self) -> int:
-        return self.table.shape[1]
-
-    def index(self) -> Tensor:
-        return self.table.int()
-
-    def take(self, x_GND: Tensor) -> Tensor:
-        flat = self.table.clamp_min(0).flatten()
-        return x_GND.index_select(1, flat).unflatten(1, self.table.shape)
-
-    def put(self, into_GND: Tensor, blocks: Tensor) -> None:
-        into_GND.index_copy_(1, self.table.flatten(), blocks.flatten(1, 2))
-
-    def add(self, into_GND: Tensor, blocks: Tensor) -> None:
-        into_GND.index_add_(1, self.table.clamp_min(0).flatten(), blocks.flatten(1, 2))
-
-    def blocks(self, first: int, last: int) -> Pick:
-        return Pick(self.table[first:last])
-
-    def within_block(self, first: int, last: int) -> Pick:
-        return Pick(self.table[:, first:last])
-
-    def ends(self) -> tuple[Tensor, Tensor]:
-        index = self.table.int()
-        first = index.masked_fill(index < 0, torch.iinfo(torch.int32).max).amin(1)
-        return first, index.amax(1) + 1
-
-
-Axis = Run | Pick
+_WORTH_TRIMMING = 0.9  # share of the keys up to which a narrower block pays for its own mask
+Rule = Callable[[Tensor, Tensor], Tensor]
+Name = Literal["band", "columns", "strided", "log", "fixed", "random", "rows"]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
     """Pairs (i, j) in blocks rows x cols with i - left <= j <= i + right, keep[j] and rule(i, j).
 
-    `left` and `right` are None where unlimited, `keep` and `rule` where all pass. `rule` takes
-    absolute positions; `origin` is the position of index 0 of queries and of keys.
+    `left` and `right` are None where unlimited and negative where the limit lies beyond the
+    query itself; `keep` and `rule` are None where all pass. `rule` takes absolute positions;
+    `even` says that it depends on j - i only. `origin` is the position of index 0 of queries and
+    of keys. Parts named "band" come first and start rows, those named "rows" come last and
+    replace them, all others add to them.
     """
 
-    name: Literal["band", "columns", "random", "rows"]
+    name: Name
     origin: tuple[int, int]
-    rows: Axis
-    cols: Axis
+    rows: RowAxis
+    cols: KeyAxis
     left: int | None = None
     right: int | None = None
     keep: Tensor | None = None
-    rule: Callable[[Tensor, Tensor], Tensor] | None = None
+    rule: Rule | None = None
+    even: bool = False
 
     @property
     def count(self) -> int:
@@ -134,6 +55,9 @@ class Part:
         ruled = self.keep is not None or self.rule is not None
         gaps = isinstance(self.cols, Pick) and bool((self.cols.table < 0).any())
         return not (limited or ruled or gaps)
+
+    def blocks(self, first: int, last: int) -> Part:
+        return replace(self, rows=self.rows.blocks(first, last), cols=self.cols.blocks(first, last))
 
     def split(self, area: int, keys: int, masked: bool) -> Iterator[Part]:
         """Pieces of at most `area` pairs and `keys` keys where blocks allow it.
@@ -151,24 +75,40 @@ class Part:
         else:
             step = max(1, min(area // size, keys // self.cols.width))
             for at in range(0, self.count, step):
-                last = min(at + step, self.count)
-                rows, cols = self.rows.blocks(at, last), self.cols.blocks(at, last)
-                yield replace(self, rows=rows, cols=cols)
+                piece = self.blocks(at, min(at + step, self.count))
+                yield from piece.split(area, keys, masked) if piece.count == 1 else (piece,)
 
-    def cut_by(self, bounds_BN2: Tensor) -> bool:
-        """Whether the bounds take away any pair that the window of a row leaves."""
+    def within(self, bounds_BN2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What bounds leave of each block: (cut, low, high), each [C].
+
+        cut: whether they take any pair away; low, high: the local keys [low, high) that some row
+        may still see, low >= high where no row sees any.
+        """
         first, last = self.cols.ends()
         low, high = self._interval(self.rows.index())
         low, high = torch.maximum(low, first[:, None]), torch.minimum(high, last[:, None])
         bound = self.rows.take(bounds_BN2)
-        return bool(((bound[..., 0] > low) | (bound[..., 1] < high)).any())
+        cut = ((bound[..., 0] > low) | (bound[..., 1] < high)).any(-1).any(0)
+        low, high = torch.maximum(low, bound[..., 0]), torch.minimum(high, bound[..., 1])
+        none = low >= high
+        low = low.masked_fill(none, torch.iinfo(low.dtype).max).amin(-1).amin(0)
+        return cut, low, high.masked_fill(none, 0).amax(-1).amax(0)
+
+    def trimmed(self, low: int, high: int) -> Part:
+        """Without the keys before `low` and from `high` on, counted inside each block."""
+        if not isinstance(self.cols, Run) or high - low > _WORTH_TRIMMING * self.cols.width:
+            return self
+        return replace(self, cols=self.cols.within_block(low, high))
 
     def mask(self, bounds_BN2: Tensor | None = None) -> Tensor:
         """Which pairs count: bool [B, C, R, K]; B and C are 1 where all blocks share one mask."""
-        shared = bounds_BN2 is None and self.keep is None and self.rule is None
-        alike = shared and isinstance(self.rows, Run) and isinstance(self.cols, Run)
-        part = replace(self, rows=self.rows.blocks(0, 1), cols=self.cols.blocks(0, 1))
-        return part._mask(None) if alike else self._mask(bounds_BN2)
+        rows, cols = self.rows, self.cols
+        shared = bounds_BN2 is None and self.keep is None and (self.rule is None or self.even)
+        if isinstance(rows, Pick) or isinstance(cols, Pick):
+            shared = False
+        elif rows.count > 1:
+            shared = shared and rows.step == cols.step
+        return self.blocks(0, 1)._mask(None) if shared else self._mask(bounds_BN2)
 
     def _mask(self, bounds_BN2: Tensor | None) -> Tensor:
         i, j = self.rows.index(), self.cols.index()

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from core.attention import BACKENDS, Pattern, Plan, Window, pattern_from_dict
+from core.attention import BACKENDS, Pattern, Window, pattern_from_dict
 from core.errors import ConfigError
-from core.model.sparse_attention import SparseAttention
+from core.model.block import ACTIVATIONS, NORMS, Block
+from core.model.sparse_attention import check_heads
 
 
 @dataclass(frozen=True)
@@ -21,36 +23,48 @@ class EncoderConfig:
     Attributes:
         dim: channels of a token.
         layers, heads: number of blocks, and of attention heads in each.
+        kv_heads: heads of keys and values, a divisor of heads; as many as heads where None.
         ffn: width of the feed-forward layer as a multiple of dim.
+        activation: "gelu", or "swiglu" with as many parameters.
+        norm: "layer", or "rms" (Zhang & Sennrich 2019, arXiv:1910.07467).
         dropout: share of channels dropped on each residual branch in training.
+        stochastic_depth: how often the last block's branches are left out in training; in block
+            l of L it is l / L of that.
         pattern: which token attends to which.
         rotary_base: see `rotate`; larger keeps longer distances apart.
         block: see `Pattern.plan`; speed only.
         backend: see `attend`.
+        checkpoint: keep only each block's input for the backward pass and compute the rest
+            again: less memory, about a third more time; the same numbers.
     """
 
     dim: int = 64
     layers: int = 3
     heads: int = 4
+    kv_heads: int | None = None
     ffn: int = 4
+    activation: str = "gelu"
+    norm: str = "layer"
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
     pattern: Pattern = field(default_factory=lambda: Window(64))
     rotary_base: float = 10000.0
     block: int = 64
     backend: str = "auto"
+    checkpoint: bool = False
 
     def __post_init__(self) -> None:
         for name in ("dim", "layers", "heads", "ffn", "block"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        if self.dim % (2 * self.heads):
-            raise ConfigError(
-                f"dim: got {self.dim} with {self.heads} heads, expected a multiple of 2 * heads"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout: got {self.dropout}, expected 0 <= dropout < 1")
-        if self.backend not in BACKENDS:
-            raise ConfigError(f"backend: got {self.backend!r}, expected one of {BACKENDS}")
+        check_heads(self.dim, self.heads, self.heads if self.kv_heads is None else self.kv_heads)
+        for name in ("dropout", "stochastic_depth"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name}: got {getattr(self, name)}, expected 0 <= {name} < 1")
+        known = {"backend": BACKENDS, "norm": tuple(NORMS), "activation": ACTIVATIONS}
+        for name, choices in known.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name}: got {getattr(self, name)!r}, expected one of {choices}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -78,8 +92,11 @@ class SparseEncoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.dim)
+        self.blocks = nn.ModuleList(
+            Block(config, skip=config.stochastic_depth * (at + 1) / config.layers)
+            for at in range(config.layers)
+        )
+        self.norm = NORMS[config.norm](config.dim)
 
     def forward(
         self, x_BND: Tensor, padding: Tensor | None = None, positions: Tensor | None = None
@@ -102,27 +119,13 @@ class SparseEncoder(nn.Module):
         bounds = None if padding is None else _real_span(padding, x_BND)
         if positions is None:
             positions = torch.arange(n, device=x_BND.device)
+        again = self.config.checkpoint and self.training and torch.is_grad_enabled()
         for block in self.blocks:
-            x_BND = block(x_BND, plan, positions, bounds)
+            if again:
+                x_BND = checkpoint(block, x_BND, plan, positions, bounds, use_reentrant=False)
+            else:
+                x_BND = block(x_BND, plan, positions, bounds)
         return self.norm(x_BND)
-
-
-class _Block(nn.Module):
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        dim, hidden = config.dim, config.dim * config.ffn
-        self.attention_norm = nn.LayerNorm(dim)
-        self.attention = SparseAttention(dim, config.heads, config.rotary_base, config.backend)
-        self.ffn_norm = nn.LayerNorm(dim)
-        self.ffn = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(
-        self, x_BND: Tensor, plan: Plan, positions: Tensor, bounds: Tensor | None
-    ) -> Tensor:
-        attended = self.attention(self.attention_norm(x_BND), plan, positions, bounds)
-        x_BND = x_BND + self.dropout(attended)
-        return x_BND + self.dropout(self.ffn(self.ffn_norm(x_BND)))
 
 
 def _real_span(padding: Tensor, x_BND: Tensor) -> Tensor | None:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from core.attention import Causal, Dense, Pattern, Window
 from core.calibration import Calibration, fit_platt
 from core.contract import Fold, Metric, Panel
 from core.errors import ConfigError, TooFewLabelsError
@@ -103,7 +104,7 @@ class FraudTask:
         return StepLoader(batch_at, steps)
 
     def module(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
-        config = keyed_config(self.config, encoder, narrows=tokenizer.narrows)
+        config = keyed_config(self.config, encoder)
         return FraudModule(tokenizer, config)
 
     def predict(
@@ -190,9 +191,7 @@ class FraudTask:
         return tokenizer.encode(source.events, self.view_entities()).after(None)
 
 
-def keyed_config(
-    config: FinanceConfig, encoder: EncoderConfig, *, narrows: bool = True
-) -> KeyedEncoderConfig:
+def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderConfig:
     """The encoder's sizes on this configuration's views.
 
     A position is a place among the events of a view: `Window(radius)` narrows every view to its
@@ -201,23 +200,20 @@ def keyed_config(
     recent: it has no key whose past could be meant. An event never sees later ones, so a pattern
     and its causal form are the same.
 
-    Args:
-        narrows: False ignores the radius, as bundles did that are older than its meaning.
-
     Raises:
-        ConfigError: another pattern.
+        ConfigError: another pattern, or an option of the encoder that these views don't have.
     """
-    first, *others = encoder.pattern.terms()
-    if others or first.base is not None or first.right not in (first.left, 0):
-        raise ConfigError(
-            f"attention: found a pattern of kind {encoder.pattern.to_dict()['kind']}, expected "
-            "kind window (the last radius + 1 events of each view at most) or dense (a key's whole "
-            "past), causal or not, for the finance domain"
-        )
+    for option in ("kv_heads", "activation", "norm", "stochastic_depth", "checkpoint"):
+        found, expected = getattr(encoder, option), getattr(type(encoder)(), option)
+        if found != expected:
+            raise ConfigError(
+                f"model.{option}: found {found!r}, expected {expected!r}: the finance domain's "
+                "encoder of keyed views has no other choice"
+            )
+    radius = _radius(encoder.pattern)
     return KeyedEncoderConfig(
         views=tuple(
-            KeyedView(view.name, _window(view, first.left, narrows), view.labels)
-            for view in config.views
+            KeyedView(view.name, _window(view, radius), view.labels) for view in config.views
         ),
         dim=encoder.dim,
         heads=encoder.heads,
@@ -229,11 +225,22 @@ def keyed_config(
     )
 
 
-def _window(view: View, radius: int | None, narrows: bool) -> int | None:
+def _radius(pattern: Pattern) -> int | None:
+    """Of a window, None of the dense pattern; whether causal or not."""
+    reach = pattern.reach()
+    whole = Dense() if reach is None else Window(reach)
+    if pattern not in (whole, whole & Causal()):
+        raise ConfigError(
+            f"attention: found a pattern of kind {pattern.to_dict()['kind']}, expected "
+            "kind window (the last radius + 1 events of each view at most) or dense (a key's whole "
+            "past), causal or not, for the finance domain"
+        )
+    return reach
+
+
+def _window(view: View, radius: int | None) -> int | None:
     if radius is None:
         return None if view.key else view.window
-    if not narrows:
-        return view.window
     return radius + 1 if view.window is None else min(view.window, radius + 1)
 
 

@@ -41,17 +41,11 @@ class CategoryField:
 
 @dataclass(frozen=True)
 class FinanceTokenizer:
-    """Fitted on training rows only; holds no value of an id or entity column.
-
-    Args:
-        narrows: whether a radius of the attention narrows the views of the model that learns from
-            these tokens. Bundles that do not say so are older: their radius meant nothing.
-    """
+    """Fitted on training rows only; holds no value of an id or entity column."""
 
     numbers: list[NumberField]
     categories: list[CategoryField]
     time_zone: str
-    narrows: bool = True
 
     @property
     def sizes(self) -> list[int]:
@@ -111,7 +105,6 @@ class FinanceTokenizer:
             numbers=[NumberField(**f) for f in state["numbers"]],
             categories=[CategoryField(**f) for f in state["categories"]],
             time_zone=state["time_zone"],
-            narrows=state.get("narrows", False),
         )
 
 

@@ -1,10 +1,11 @@
-"""Block-sparse attention on CPU, forward and backward, out of torch's CPU flash kernel.
+"""Block-sparse attention on CPU, forward and backward.
 
-Each part of a plan is one kernel call on [G, blocks, rows, D] against [G, blocks, keys, D]: a
-sliding window reads overlapping views without a copy, random blocks are gathered, global tokens
-are small rectangles. Parts and sources are merged by log-sum-exp. The backward calls each part's
-kernel with the merged output and the merged log-sum-exp, which is exact (Dao 2023,
-arXiv:2307.08691, section 3.1) and needs no gradient through the log-sum-exp itself.
+Each part of a plan is one kernel call (`kernels`) on [G, blocks, rows, D] against [G, blocks,
+keys, D]: a sliding window and a residue class are read as views without a copy, random blocks are
+gathered, global tokens are small rectangles, log-sparse distances are diagonals. Parts and sources
+are merged by log-sum-exp. The backward calls each part's kernel with the merged output and the
+merged log-sum-exp, which is exact (Dao 2023, arXiv:2307.08691, section 3.1) and needs no gradient
+through the log-sum-exp itself.
 
 Memory is O(n): masks and gathered keys live for one piece of a part at a time.
 """
@@ -12,20 +13,17 @@ Memory is O(n): masks and gathered keys live for one piece of a part at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from core.attention.backends.source import Source, compute_dtype
-from core.attention.parts import Part
-from core.attention.plan import MASK_AREA, Plan
-
-_KEYS = 1 << 21  # elements of the key blocks of one piece, over all heads
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
+from core.attention.axes import Run
+from core.attention.backends.kernels import State, part_backward, part_forward
+from core.attention.backends.pieces import Piece, pieces_of
+from core.attention.backends.source import Source, compute_dtype, for_each_head
+from core.attention.plan import Plan
 
 
 def cpu(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Tensor]:
@@ -46,10 +44,10 @@ class _BlockSparse(torch.autograd.Function):
         q: Tensor,
         *kv: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        q_GND, *kv_GND = (_flat(tensor) for tensor in (q, *kv))
+        q_GND, *kv_GND = (_flat(tensor, q.shape[1]) for tensor in (q, *kv))
         out, lse = None, None
         for plan, bound, k, v in zip(plans, bounds, kv_GND[::2], kv_GND[1::2], strict=True):
-            pieces = _pieces(plan, bound, q.shape[1], k)
+            pieces = pieces_of(plan, bound, q.shape[1], k)
             found, level = _forward(pieces, q_GND, k, v, scale)
             if out is None or lse is None:
                 out, lse = found, level
@@ -67,94 +65,41 @@ class _BlockSparse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:  # pyright: ignore
         q, out, lse, *kv = ctx.saved_tensors
-        q_GND, out_GND, grad_GND, *kv_GND = (_flat(tensor) for tensor in (q, out, grad, *kv))
+        heads = q.shape[1]
+        flat = (_flat(tensor, heads) for tensor in (q, out, grad, *kv))
+        q_GND, out_GND, grad_GND, *kv_GND = flat
         # a row without keys: weights exp(score - inf) are 0
         lse = lse.masked_fill(lse == -torch.inf, torch.inf)
         dq = torch.zeros_like(q_GND)
         dkv = [torch.zeros_like(tensor) for tensor in kv_GND]
         for at, (plan, bound) in enumerate(zip(ctx.plans, ctx.bounds, strict=True)):
-            state = _State(q_GND, kv_GND[2 * at], kv_GND[2 * at + 1], out_GND, lse, grad_GND)
-            pieces = _pieces(plan, bound, q.shape[1], state.k)
+            state = State(q_GND, kv_GND[2 * at], kv_GND[2 * at + 1], out_GND, lse, grad_GND)
+            pieces = pieces_of(plan, bound, q.shape[1], state.k)
             dk, dv = dkv[2 * at], dkv[2 * at + 1]
             _backward(pieces, state, plan.whole_rows, (dq, dk, dv), ctx.scale)
-        shaped = [d.view(x.shape).to(x.dtype) for d, x in zip((dq, *dkv), (q, *kv), strict=True)]
+        shaped = [_summed(d, x) for d, x in zip((dq, *dkv), (q, *kv), strict=True)]
         return (None, None, None, *shaped)
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """A piece of a part for the heads of some batch rows, its additive mask and its empty rows."""
-
-    groups: slice
-    part: Part
-    mask: Tensor | None
-    empty: Tensor | None
-
-
-@dataclass(frozen=True)
-class _State:
-    """What a backward starts from, all [G, N, D] but lse [G, N]."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    out: Tensor
-    lse: Tensor
-    grad: Tensor
-
-
-def _pieces(plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor) -> Iterator[_Piece]:
-    groups, _, head_size = k_GND.shape
-    keys = max(1, _KEYS // (groups * head_size))
-    for part in plan.parts:
-        masked = not part.full()
-        for piece in part.split(MASK_AREA, keys, masked or bounds is not None):
-            if bounds is not None and piece.cut_by(bounds):
-                # one mask serves all heads of a sequence; small ones are copied for several
-                batch = len(bounds) if len(bounds) > 1 else 1
-                step = max(1, MASK_AREA // (heads * piece.area()))
-                for first in range(0, batch, step):
-                    last = min(first + step, batch)
-                    rows = slice(first * heads, last * heads) if batch > 1 else slice(groups)
-                    mask, empty = _additive(piece.mask(bounds[first:last]), k_GND.dtype)
-                    yield _Piece(rows, piece, _per_head(mask, heads), _per_head(empty, heads))
-            elif masked:
-                yield _Piece(slice(groups), piece, *_additive(piece.mask(), k_GND.dtype))
-            else:
-                yield _Piece(slice(groups), piece, None, None)
-
-
-def _additive(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """0 where a pair counts, -inf elsewhere; and the rows with no pair, where there are any."""
-    empty = ~mask.any(-1)
-    added = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
-    return added, empty if bool(empty.any()) else None
-
-
-def _per_head(x: Tensor | None, heads: int) -> Tensor | None:
-    return x if x is None or x.shape[0] == 1 else x.repeat_interleave(heads, dim=0)
-
-
 def _forward(
-    pieces: Iterator[_Piece], q: Tensor, k: Tensor, v: Tensor, scale: float
+    pieces: Iterator[Piece], q: Tensor, k: Tensor, v: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """out [G, N, D] and lse [G, N] of one source."""
     out = torch.zeros_like(q)
     lse = q.new_full(q.shape[:2], -torch.inf)
     for piece in pieces:
-        rows, cols, groups = piece.part.rows, piece.part.cols, piece.groups
-        q_GCRD, k_GCKD, v_GCKD = rows.take(q[groups]), cols.take(k[groups]), cols.take(v[groups])
-        mask = _spread(piece.mask, q_GCRD, k_GCKD)
-        found, level = _flash(q_GCRD, k_GCKD, v_GCKD, attn_mask=mask, scale=scale)
+        part, groups = piece.part, piece.groups
+        found, level = part_forward(part, piece.mask, q[groups], k[groups], v[groups], scale)
         if piece.empty is not None:  # the kernel gives such rows lse 0
             found = found.masked_fill(piece.empty[..., None], 0.0)
             level = level.masked_fill(piece.empty, -torch.inf)
-        if piece.part.name in ("columns", "random"):
-            before, level_before = rows.take(out[groups]), rows.take(lse[groups][..., None])
+        if part.name in ("band", "rows"):
+            part.rows.put(out[groups], found)
+            part.rows.put(lse[groups][..., None], level[..., None])
+        else:
+            assert isinstance(part.rows, Run)  # a view, to be merged into in place
+            before, level_before = (part.rows.take(x[groups]) for x in (out, lse[..., None]))
             _merge(before, level_before[..., 0], found, level)
-        else:  # band parts come first, "rows" parts replace
-            rows.put(out[groups], found)
-            rows.put(lse[groups][..., None], level[..., None])
     return out, lse
 
 
@@ -168,8 +113,8 @@ def _merge(out: Tensor, lse: Tensor, found: Tensor, level: Tensor) -> None:
 
 
 def _backward(
-    pieces: Iterator[_Piece],
-    state: _State,
+    pieces: Iterator[Piece],
+    state: State,
     whole_rows: Tensor,
     grads: tuple[Tensor, Tensor, Tensor],
     scale: float,
@@ -179,29 +124,22 @@ def _backward(
     # what other parts computed at whole rows was replaced, so nothing flows there
     elsewhere = state.grad.index_fill(1, whole_rows, 0.0) if len(whole_rows) else state.grad
     for piece in pieces:
-        rows, cols, groups = piece.part.rows, piece.part.cols, piece.groups
-        grad = state.grad if piece.part.name == "rows" else elsewhere
-        q_GCRD, k_GCKD = rows.take(state.q[groups]), cols.take(state.k[groups])
-        found = _flash_backward(
-            rows.take(grad[groups]),
-            q_GCRD,
-            k_GCKD,
-            cols.take(state.v[groups]),
-            rows.take(state.out[groups]),
-            rows.take(state.lse[groups][..., None])[..., 0],
-            0.0,
-            False,
-            attn_mask=_spread(piece.mask, q_GCRD, k_GCKD),
-            scale=scale,
-        )
-        for axis, total, part in zip((rows, cols, cols), (dq, dk, dv), found, strict=True):
-            axis.add(total[groups], part)
+        part, groups = piece.part, piece.groups
+        grad = state.grad if part.name == "rows" else elsewhere
+        given = State(*(x[groups] for x in (*state[:5], grad)))
+        totals = (dq[groups], dk[groups], dv[groups])
+        part_backward(part, piece.mask, given, totals, scale)
 
 
-def _spread(mask: Tensor | None, q_GCRD: Tensor, k_GCKD: Tensor) -> Tensor | None:
-    return None if mask is None else mask.expand(*q_GCRD.shape[:3], k_GCKD.shape[2])
+def _flat(x_BHND: Tensor, heads: int) -> Tensor:
+    """[B * heads, N, D] in the dtype of the computation, heads apart in memory."""
+    each = for_each_head(x_BHND.detach().to(compute_dtype(x_BHND.dtype)), heads)
+    return each.contiguous().flatten(0, 1)
 
 
-def _flat(x_BHND: Tensor) -> Tensor:
-    """[B * H, N, D] in the dtype of the computation, heads apart in memory."""
-    return x_BHND.detach().to(compute_dtype(x_BHND.dtype)).contiguous().flatten(0, 1)
+def _summed(grad_GND: Tensor, x_BHND: Tensor) -> Tensor:
+    """The gradient of x, which `_flat` may have copied for several heads."""
+    if grad_GND.numel() != x_BHND.numel():
+        batch, heads = x_BHND.shape[:2]
+        grad_GND = grad_GND.unflatten(0, (batch, heads, -1)).sum(2)
+    return grad_GND.view(x_BHND.shape).to(x_BHND.dtype)

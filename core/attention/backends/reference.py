@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from core.attention.backends.source import Source, compute_dtype
+from core.attention.backends.source import Source, compute_dtype, for_each_head
 
 
 def reference(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Tensor]:
     """One softmax over all sources. Returns out_BHND in q's dtype and lse_BHN without gradient."""
     dtype = compute_dtype(q.dtype)
-    k = torch.cat([source.k for source in sources], dim=2).to(dtype)
-    v = torch.cat([source.v for source in sources], dim=2).to(dtype)
+    heads = q.shape[1]
+    k = torch.cat([for_each_head(source.k, heads) for source in sources], dim=2).to(dtype)
+    v = torch.cat([for_each_head(source.v, heads) for source in sources], dim=2).to(dtype)
     masks = [_mask(source, q.device).expand(q.shape[0], 1, -1, -1) for source in sources]
     mask = torch.cat(masks, dim=-1)
     scores = (q.to(dtype) @ k.transpose(-1, -2)) * scale

@@ -24,4 +24,6 @@ def sdpa(q: Tensor, sources: Sequence[Source], scale: float) -> Tensor:
         raise ConfigError(
             f"backend 'sdpa': got patterns {patterns}, expected one Dense() source without bounds"
         )
-    return F.scaled_dot_product_attention(q, sources[0].k, sources[0].v, scale=scale)
+    k, v = sources[0].k, sources[0].v
+    grouped = k.shape[1] != q.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, scale=scale, enable_gqa=grouped)

@@ -23,3 +23,10 @@ class Source:
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """Half precision is computed in float32: exact, and as fast on CPU in training."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def for_each_head(x_BHMD: Tensor, heads: int) -> Tensor:
+    """Keys or values with one head for each of `heads` query heads; a copy where they share."""
+    if x_BHMD.shape[1] == heads:
+        return x_BHMD
+    return x_BHMD.repeat_interleave(heads // x_BHMD.shape[1], dim=1)

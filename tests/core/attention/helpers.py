@@ -5,7 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from core.attention import Causal, Dense, Global, Pattern, Random, Window, bigbird, longformer
+from core.attention import (
+    Causal,
+    Dense,
+    Dilated,
+    Fixed,
+    Global,
+    LogSparse,
+    Pattern,
+    Random,
+    Strided,
+    Window,
+    bigbird,
+    logsparse,
+    longformer,
+    sparse_transformer,
+)
 
 PATTERNS: dict[str, Pattern] = {
     "window": Window(10),
@@ -28,6 +43,36 @@ PATTERNS: dict[str, Pattern] = {
     "bigbird-causal": (Window(8) | Global((0, 33)) | Random(2, seed=1, block=8)) & Causal(),
     "bigbird-64": bigbird(16, 1, (0,), seed=5),
 }
+
+REGULAR: dict[str, Pattern] = {
+    "dilated": Dilated(5, 3),
+    "dilated-far": Dilated(40, 2),
+    "dilated-causal": Dilated(5, 4) & Causal(),
+    "dilated-window": Dilated(9, 3) | Window(7),
+    "strided": Strided(7),
+    "strided-causal": Strided(16) & Causal(),
+    "two-strides": Strided(3) | (Strided(4) & Window(50)),
+    "sparse-transformer": sparse_transformer(11),
+    "sparse-transformer-causal": sparse_transformer(11, causal=True),
+    "fixed": Fixed(12, 3),
+    "fixed-causal": Fixed(16, 2) & Causal(),
+    "fixed-cut": (Fixed(9, 2) & Window(40)) | Window(5),
+    "log": LogSparse(),
+    "log-causal": LogSparse(3) & Causal(),
+    "logsparse": logsparse(6, causal=True),
+    "log-and-stride": LogSparse(2) | Strided(12) | LogSparse(3),
+    "everything": Dilated(6, 5)
+    | Window(3)
+    | LogSparse()
+    | Fixed(20, 1)
+    | Global((4, 50))
+    | Random(1, seed=2, block=8),
+    "everything-causal": (
+        Strided(9) | Fixed(10, 2) | LogSparse(3) | Global((4,)) | Random(1, seed=2, block=8)
+    )
+    & Causal(),
+}
+PATTERNS.update(REGULAR)
 
 
 def inputs(

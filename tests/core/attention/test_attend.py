@@ -9,8 +9,9 @@ from torch import Tensor
 
 from core.attention import Causal, Dense, Pattern, Plan, Window, attend, attend_sources
 from core.attention.attend import _log_choice
+from core.attention.backends.pieces import pieces_of
 from core.errors import ConfigError
-from tests.core.attention.helpers import PATTERNS, assert_same, gradients, inputs
+from tests.core.attention.helpers import PATTERNS, REGULAR, assert_same, gradients, inputs
 
 LENGTHS = [1, 17, 63, 64, 65, 111, 129, 200]
 
@@ -37,6 +38,15 @@ def test_values_and_all_gradients_equal_the_reference(pattern: Pattern, n: int) 
     q, k, v = inputs(n)
     plan = pattern.plan(range(n), range(n), block=8)
     assert_same(run(q, k, v, plan, None, "cpu"), run(q, k, v, plan, None, "reference"))
+
+
+@pytest.mark.parametrize("n", [1, 17, 63, 111, 128, 129, 1000])
+@pytest.mark.parametrize("pattern", REGULAR.values(), ids=REGULAR.keys())
+def test_regular_patterns_equal_the_reference_at_odd_lengths(pattern: Pattern, n: int) -> None:
+    q, k, v = inputs(n, batch=1)
+    for block in (16, 64):
+        plan = pattern.plan(range(n), range(n), block)
+        assert_same(run(q, k, v, plan, None, "cpu"), run(q, k, v, plan, None, "reference"))
 
 
 @pytest.mark.parametrize("n", [17, 129])
@@ -132,8 +142,9 @@ def test_sources_equal_one_softmax_over_all_keys(name: str) -> None:
     assert_same(*results)
 
 
-def test_float32_error_is_that_of_torch_attention() -> None:
-    n, pattern = 512, PATTERNS["bigbird-64"]
+@pytest.mark.parametrize("name", ["bigbird-64", *REGULAR])
+def test_float32_error_is_that_of_torch_attention(name: str) -> None:
+    n, pattern = 512, PATTERNS[name]
     q, k, v = inputs(n)
     plan = pattern.plan(range(n), range(n))
     exact = run(q, k, v, plan, None, "reference")
@@ -190,6 +201,41 @@ def test_the_choice_of_a_backend_is_logged_once(caplog: pytest.LogCaptureFixture
     assert caplog.messages == ["attention on cpu uses backend 'cpu'"]
 
 
+def test_blocks_that_bounds_empty_are_not_computed() -> None:
+    n = 4096
+    plan = (Window(64) & Causal()).plan(range(n), range(n))
+    at = torch.arange(n)
+    low, known = (at - 64).clamp_min(0), (at - 8).clamp_min(0)
+    keys = torch.zeros(2, n, 4)
+
+    def area(*interval: Tensor) -> int:
+        bounds = torch.stack(interval, -1).int()[None]
+        return sum(piece.part.area() for piece in pieces_of(plan, bounds, 2, keys))
+
+    assert area(low, low) == 0
+    assert area(torch.where(at < 2000, low, n), at + 1) < 0.55 * plan.block_area()
+    # labels known of all but the last 8 events: together hardly more than one pass
+    assert area(low, known) + area(known, at + 1) < 1.6 * plan.block_area()
+
+
+@pytest.mark.parametrize("name", ["window", "log", "bigbird-causal", "sparse-transformer", "dense"])
+@pytest.mark.parametrize("shared", [1, 2])
+def test_grouped_queries_equal_keys_copied_for_every_head(name: str, shared: int) -> None:
+    n = 111
+    q = torch.cat([x for x in inputs(n)[:2]], 1).detach().requires_grad_()  # 4 heads
+    k, v = (x.detach()[:, :shared].clone().requires_grad_() for x in inputs(n, seed=1)[1:])
+    plan = PATTERNS[name].plan(range(n), range(n), 8)
+    copied = [x.repeat_interleave(4 // shared, 1) for x in (k, v)]
+    for bounds in (None, random_bounds(2, n, n)):
+        out = attend(q, *copied, plan, bounds, backend="reference")
+        expected = [out, *gradients(out, [q, k, v])]
+        for backend in ("cpu", "reference", "sdpa"):
+            if backend == "sdpa" and (name != "dense" or bounds is not None):
+                continue
+            out = attend(q, k, v, plan, bounds, backend=backend)
+            assert_same([out, *gradients(out, [q, k, v])], expected)
+
+
 def test_rules_take_any_integer_positions() -> None:
     at = torch.arange(40, dtype=torch.int32)
     for pattern in PATTERNS.values():
@@ -209,8 +255,10 @@ def test_misfits_say_what_was_expected() -> None:
     plan = Causal().plan(range(10), range(10))
     with pytest.raises(ConfigError, match="got 9 queries, expected 10"):
         attend(q[:, :, :9], k, v, plan)
-    with pytest.raises(ConfigError, match="k: got shape"):
+    with pytest.raises(ConfigError, match="v: got shape"):
         attend(q, k[:, :1], v, plan)
+    with pytest.raises(ConfigError, match="got 3 heads, expected a divisor of q's 2"):
+        attend(q, *(torch.cat((x, x[:, :1]), 1) for x in (k, v)), plan)
     with pytest.raises(ConfigError, match=r"v: got torch\.float32"):
         attend(q, k, v.float(), plan)
     with pytest.raises(ConfigError, match="bounds: got"):

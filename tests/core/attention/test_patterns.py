@@ -13,13 +13,19 @@ from torch import Tensor
 from core.attention import (
     Causal,
     Dense,
+    Dilated,
+    Fixed,
     Global,
+    LogSparse,
     Pattern,
     Random,
+    Strided,
     Window,
     bigbird,
+    logsparse,
     longformer,
     pattern_from_dict,
+    sparse_transformer,
 )
 from core.errors import ConfigError
 from tests.core.attention.helpers import PATTERNS
@@ -29,10 +35,19 @@ ATOMS = st.one_of(
     st.integers(0, 60).map(Window),
     st.lists(st.integers(0, 60), min_size=1, max_size=4).map(lambda at: Global(tuple(at))),
     st.builds(Random, st.integers(1, 3), st.integers(0, 2), st.sampled_from([1, 4, 8])),
+    st.builds(Dilated, st.integers(1, 9), st.integers(2, 6)),
+    st.integers(2, 9).map(Strided),
+    st.integers(2, 4).map(LogSparse),
+    st.builds(Fixed, st.integers(4, 9), st.integers(1, 3)),
     st.just(Causal()),
     st.just(Dense()),
 )
-BANDS = st.one_of(st.integers(0, 60).map(Window), st.just(Causal()), st.just(Dense()))
+BANDS = st.one_of(
+    st.integers(0, 60).map(Window),
+    st.integers(0, 9).map(lambda radius: Window(radius) | Causal()),
+    st.just(Causal()),
+    st.just(Dense()),
+)
 PATTERN = st.recursive(
     ATOMS,
     lambda inner: st.one_of(
@@ -47,13 +62,38 @@ def rule(pattern: Pattern, n: int = N) -> Tensor:
     return pattern.allowed(at[:, None], at[None, :])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(PATTERN, PATTERN, PATTERN, BANDS)
 def test_the_laws_of_the_algebra_hold(a: Pattern, b: Pattern, c: Pattern, band: Pattern) -> None:
     assert a | b == b | a and (a | b) | c == a | (b | c) and a | a == a
     assert a & Dense() == a and a & band == band & a and (a & band) & band == a & band
     assert a | Dense() == Dense()
     assert (a | b) & band == (a & band) | (b & band)
+
+
+@settings(max_examples=100, deadline=None)
+@given(PATTERN, BANDS, BANDS)
+def test_cutting_by_a_union_of_bands_is_the_union_of_the_cuts(
+    a: Pattern, one: Pattern, other: Pattern
+) -> None:
+    assert a & (one | other) == (a & one) | (a & other)
+
+
+@given(st.integers(2, 9), st.integers(2, 9), st.integers(0, 60))
+def test_two_strides_meet_at_their_common_multiples(a: int, b: int, radius: int) -> None:
+    both = Strided(a) & (Strided(b) & Window(radius))
+    assert both == (Strided(b) & Window(radius)) & Strided(a)
+    assert torch.equal(rule(both), rule(Strided(a)) & rule(Strided(b)) & rule(Window(radius)))
+
+
+def test_a_union_of_distances_has_one_form() -> None:
+    assert Strided(2) | Strided(6) == Strided(2) and LogSparse(2) | LogSparse(4) == LogSparse(2)
+    assert Strided(3) | Window(2) == Window(1) | (Strided(3) | Window(2)) | (Strided(6) & Causal())
+    assert Strided(4) & Window(11) == Dilated(2, 4) and Strided(4) & Window(3) == Window(0)
+    assert Window(9) | (Strided(4) & Window(9)) == Window(9) and Strided(4) | Window(0) == Strided(
+        4
+    )
+    assert LogSparse(2) & LogSparse(4) == LogSparse(4)
 
 
 def test_order_of_union_is_nothing_even_where_limits_of_global_tokens_differ() -> None:
@@ -95,10 +135,31 @@ def test_rules_are_the_published_ones() -> None:
     assert torch.equal(rule(bigbird(3, 2, (5,), seed=4)), near | token | draws)
 
 
+def test_regular_rules_are_the_published_ones() -> None:
+    i, j = torch.arange(N)[:, None], torch.arange(N)[None]
+    past = j <= i
+    near, stride = (i - j).abs() <= 7, (i - j) % 7 == 0
+    assert torch.equal(rule(Dilated(2, 7)), stride & ((i - j).abs() <= 14))
+    # Child et al. 2019, section 4.3, in its notation: l = 7, c = 2
+    strided = past & (near | stride)
+    assert torch.equal(rule(sparse_transformer(7, causal=True)), strided)
+    fixed = past & ((i // 7 == j // 7) | ((j % 7 >= 5) & (j % 7 <= 6)))
+    assert torch.equal(rule(Fixed(7, 2) & Causal()), fixed)
+    # Li et al. 2019, definition of LogSparse attention: l - 2^0, l - 2^1, ... and l
+    log = i == j
+    for power in (1, 2, 4, 8, 16, 32):
+        log = log | (j == i - power)
+    assert torch.equal(rule(LogSparse() & Causal()), log)
+    assert torch.equal(rule(logsparse(7, causal=True)), past & (log | near))
+    assert torch.equal(rule(LogSparse()), log | log.T)
+
+
 def test_reach_of_known_patterns() -> None:
     assert Window(7).reach() == 7 and (Window(7) & Causal()).reach() == 7
     assert (Window(3) | Window(9)).reach() == 9
     assert (Random(1, seed=0) & Window(100)).reach() == 100
+    assert Dilated(3, 5).reach() == 15 and (LogSparse() & Window(100)).reach() == 64
+    assert all(p.reach() is None for p in (Strided(4), LogSparse(), Fixed(4, 1)))
     assert all(p.reach() is None for p in (Global((0,)), Causal(), Dense(), Random(1, seed=0)))
 
 
@@ -147,6 +208,17 @@ def test_what_cannot_be_read_or_combined_is_refused() -> None:
         pattern_from_dict({"kind": "window", "width": 3})
     with pytest.raises(ConfigError, match="cannot intersect"):
         Global((0,)) & Random(1, seed=0)
-    for wrong in (lambda: Window(-1), lambda: Global(()), lambda: Random(0, seed=0)):
+    with pytest.raises(ConfigError, match=r"Strided\(step=4\) with LogSparse"):
+        Strided(4) & LogSparse(2)
+    for wrong in (
+        lambda: Window(-1),
+        lambda: Global(()),
+        lambda: Random(0, seed=0),
+        lambda: Dilated(0, 2),
+        lambda: Dilated(3, 1),
+        lambda: Strided(1),
+        lambda: LogSparse(1),
+        lambda: Fixed(4, 4),
+    ):
         with pytest.raises(ConfigError, match="expected"):
             wrong()

@@ -10,8 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.attention import Pattern, Plan, Window, bigbird
-from core.attention.parts import Run
+from core.attention import (
+    Causal,
+    Fixed,
+    LogSparse,
+    Pattern,
+    Plan,
+    Window,
+    bigbird,
+    sparse_transformer,
+)
+from core.attention.axes import Run
 from core.errors import ConfigError
 from tests.core.attention.helpers import PATTERNS
 from tests.core.attention.test_patterns import PATTERN
@@ -66,6 +75,17 @@ def test_work_grows_with_the_length_not_its_square() -> None:
     assert wide.block_area() < 1.15 * wide.pairs()
 
 
+def test_work_of_regular_patterns_is_what_their_papers_say() -> None:
+    n = 16384
+    for pattern in (sparse_transformer(128, causal=True), Fixed(128, 1) & Causal()):
+        plan = pattern.plan(range(n), range(n))
+        assert plan.block_area() < 2.1 * plan.pairs() < 2.1 * 3 * n * n**0.5
+        assert len(plan.parts) < 300
+    plan = LogSparse().plan(range(n), range(n))
+    assert plan.block_area() == plan.pairs() < 2 * n * 15
+    assert all(part.full() for part in plan.parts) and len(plan.parts) < 70
+
+
 def test_a_window_is_read_without_a_copy() -> None:
     keys = torch.randn(2, 300, 4)
     runs = [p.cols for p in Window(16).plan(range(300), range(300), 8).parts]
@@ -86,12 +106,13 @@ def test_unusable_ranges_are_refused() -> None:
 
 MEASURE = """
 import os, sys, torch
-from core.attention import attend, bigbird
+from core.attention import Causal, LogSparse, attend, bigbird
 torch.set_num_threads(1)
 
 def run(n):
     q, k, v = (torch.zeros(1, 2, n, 16, requires_grad=True) for _ in range(3))
-    plan = bigbird(64, 2, (0,), seed=0, causal=True).plan(range(n), range(n))
+    pattern = (bigbird(64, 2, (0,), seed=0) | LogSparse()) & Causal()
+    plan = pattern.plan(range(n), range(n))
     attend(q, k, v, plan, torch.tensor([0, n - 5]).expand(1, n, 2)).sum().backward()
 
 for n in map(int, sys.argv[1:]):

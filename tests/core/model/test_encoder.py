@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from core.attention import Causal, Dense, Window, longformer
+from core.attention import (
+    Causal,
+    Dense,
+    LogSparse,
+    Pattern,
+    Strided,
+    Window,
+    bigbird,
+    longformer,
+)
 from core.errors import ConfigError
 from core.model import EncoderConfig, SparseAttention, SparseEncoder, rotate
+from core.model.block import ACTIVATIONS, SwiGLU, feed_forward
 
 SMALL = EncoderConfig(dim=16, layers=2, heads=2, pattern=Window(5), block=8)
 
@@ -103,6 +116,76 @@ def test_runs_under_bfloat16_autocast() -> None:
     torch.testing.assert_close(out.float(), model(x), rtol=0.1, atol=0.1)
 
 
+OPTIONS = [
+    {"kv_heads": 1},
+    {"norm": "rms"},
+    {"activation": "swiglu"},
+    {"norm": "rms", "activation": "swiglu", "kv_heads": 1, "stochastic_depth": 0.5},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=repr)
+def test_every_option_runs_and_pads_like_the_plain_encoder(options: dict[str, Any]) -> None:
+    model = encoder(replace(SMALL, **options))
+    x, padding = tokens(2, 30), torch.arange(30)[None].expand(2, -1) < 21
+    alone = model(x[:, :21])
+    torch.testing.assert_close(model(x, padding)[:, :21], alone, rtol=1e-9, atol=1e-9)
+    model.train()(x).square().sum().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+def test_shared_keys_equal_an_encoder_with_the_keys_copied() -> None:
+    shared = encoder(replace(SMALL, heads=4, kv_heads=2))
+    full = encoder(replace(SMALL, heads=4))
+    saved = shared.state_dict()
+    for name in [name for name in saved if "attention.project_in" in name]:
+        q, k, v = saved[name].split((16, 8, 8))
+        k, v = (x.unflatten(0, (2, 4)).repeat_interleave(2, 0).flatten(0, 1) for x in (k, v))
+        saved[name] = torch.cat((q, k, v))
+    full.load_state_dict(saved)
+    torch.testing.assert_close(shared(tokens(2, 30)), full(tokens(2, 30)), rtol=1e-9, atol=1e-9)
+
+
+def test_rms_norm_keeps_the_mean_and_layer_norm_does_not() -> None:
+    x = tokens(1, 5) + 3
+    rms, layer = (encoder(replace(SMALL, norm=norm)).norm for norm in ("rms", "layer"))
+    assert float(rms(x).mean().detach()) > 0.5 and abs(float(layer(x).mean().detach())) < 1e-9
+
+
+def test_swiglu_has_the_definition_and_size_of_its_paper() -> None:
+    layer, x = feed_forward(12, 48, "swiglu").double(), tokens(1, 4)[..., :12]
+    assert isinstance(layer, SwiGLU)
+    gate, up = layer.project_in(x).split(32, -1)
+    torch.testing.assert_close(layer(x), layer.project_out(gate * gate.sigmoid() * up))
+    sizes = [sum(p.numel() for p in feed_forward(12, 48, a).parameters()) for a in ACTIVATIONS]
+    assert abs(sizes[1] / sizes[0] - 1) < 0.03
+
+
+def test_stochastic_depth_skips_whole_sequences_more_often_in_deep_blocks() -> None:
+    model = encoder(replace(SMALL, layers=4, stochastic_depth=0.8)).train()
+    assert [round(block.skip, 6) for block in model.blocks] == [0.2, 0.4, 0.6, 0.8]
+    branch = torch.ones(4000, 3, 2, dtype=torch.float64)
+    kept = model.blocks[1]._kept(branch)
+    assert set(kept.unique().tolist()) == {0.0, 1 / 0.6}
+    assert bool((kept == kept[:, :1, :1]).all()) and abs(float(kept.mean()) - 1) < 0.1
+    assert torch.equal(model.eval().blocks[1]._kept(branch), branch)
+
+
+def test_checkpointing_computes_again_and_gives_the_same_gradients() -> None:
+    grads, calls = [], []
+    for again in (False, True):
+        model = encoder(replace(SMALL, dropout=0.3, checkpoint=again)).train()
+        count: list[int] = []
+        model.blocks[0].register_forward_pre_hook(lambda *_, count=count: count.append(1))
+        torch.manual_seed(3)
+        model(tokens(2, 40)).square().sum().backward()
+        grads.append([p.grad for p in model.parameters()])
+        calls.append(len(count))
+    assert calls == [1, 2]
+    for plain, checkpointed in zip(*grads, strict=True):
+        torch.testing.assert_close(plain, checkpointed, rtol=1e-12, atol=1e-12)
+
+
 def test_config_round_trips_through_json() -> None:
     config = EncoderConfig(dim=32, heads=2, dropout=0.1, pattern=longformer(8, (0, 5), causal=True))
     assert EncoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -118,5 +201,27 @@ def test_unusable_configurations_say_why() -> None:
         EncoderConfig(dropout=1.0)
     with pytest.raises(ConfigError, match="expected one of"):
         EncoderConfig(backend="magic")
+    with pytest.raises(ConfigError, match="kv_heads: got 3"):
+        EncoderConfig(kv_heads=3)
+    with pytest.raises(ConfigError, match="norm: got 'batch'"):
+        EncoderConfig(norm="batch")
+    with pytest.raises(ConfigError, match="activation: got 'tanh'"):
+        EncoderConfig(activation="tanh")
+    with pytest.raises(ConfigError, match="stochastic_depth: got 1"):
+        EncoderConfig(stochastic_depth=1.0)
     with pytest.raises(ConfigError, match="unknown fields \\['depth'\\]"):
         EncoderConfig.from_dict({"depth": 3})
+
+
+EVERYTHING = bigbird(6, 1, (0, 50)) | LogSparse() | Strided(16)
+
+
+@pytest.mark.parametrize("pattern", [Window(5) & Causal(), EVERYTHING], ids=["window", "all"])
+def test_an_exported_encoder_gives_the_same_numbers(pattern: Pattern, tmp_path: Path) -> None:
+    model = encoder(replace(SMALL, pattern=pattern, activation="swiglu", kv_heads=1))
+    program = torch.export.export(model, (tokens(2, 150),))
+    assert "flash_attention_for_cpu" in str(program.graph)
+    torch.export.save(program, tmp_path / "encoder.pt2")
+    other = tokens(4, 150)[2:]
+    found = torch.export.load(tmp_path / "encoder.pt2").module()(other)
+    torch.testing.assert_close(found, model(other), rtol=1e-12, atol=1e-12)

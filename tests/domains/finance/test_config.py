@@ -10,7 +10,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from core.attention.patterns import Causal, Dense, Window, bigbird, longformer
+from core.attention import Causal, Dense, Window, bigbird, longformer
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
 from domains.finance import domain
@@ -102,16 +102,6 @@ def test_a_radius_narrows_views_and_widens_none(radius, windows):
     assert [v.window for v in keyed_config(config, encoder).views] == windows
 
 
-def test_a_radius_meant_nothing_to_older_bundles(task, tokenizer):
-    state = tokenizer.to_dict()
-    encoder = EncoderConfig(dim=16, heads=4, pattern=Window(4))
-    young = task.module(task.load_tokenizer(state), encoder)
-    del state["narrows"]
-    old = task.module(task.load_tokenizer(state), encoder)
-    assert [v.window for v in young.encoder.config.views] == [5, 5, 5]
-    assert [v.window for v in old.encoder.config.views] == [12, 9, 6]
-
-
 @pytest.mark.parametrize("pattern", [Window(5), Dense()])
 def test_causal_patterns_are_the_same(pattern):
     plain = EncoderConfig(dim=16, heads=4, pattern=pattern)
@@ -123,6 +113,13 @@ def test_causal_patterns_are_the_same(pattern):
 def test_other_patterns_are_refused(pattern):
     encoder = EncoderConfig(dim=16, heads=4, pattern=pattern)
     with pytest.raises(ConfigError, match=r"attention: .* kind mixture.* kind window .* or dense"):
+        keyed_config(FinanceConfig(), encoder)
+
+
+@pytest.mark.parametrize("option", [{"norm": "rms"}, {"kv_heads": 1}, {"checkpoint": True}])
+def test_options_that_keyed_views_do_not_have_are_refused(option):
+    encoder = EncoderConfig(**option)
+    with pytest.raises(ConfigError, match="the finance domain's encoder of keyed views"):
         keyed_config(FinanceConfig(), encoder)
 
 

@@ -1,0 +1,128 @@
+"""Parts of a plan under the bounds of a batch, in pieces that fit in the cache, with their masks.
+
+What bounds take away is found block by block: blocks without a pair are left out, blocks that
+keep all of theirs need no mask of their own, and the rest lose the keys that no row sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from core.attention.axes import Run
+from core.attention.parts import Part
+from core.attention.plan import MASK_AREA, Plan
+from core.attention.static import outside_tracing
+
+_KEYS = 1 << 21  # elements of the key blocks of one piece, over all heads
+_STRETCHES = 8  # stretches of blocks alike that a piece is cut into; more cost more than they save
+_EMPTY, _WHOLE, _CUT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a part for the heads of some batch rows, its additive mask and its empty rows."""
+
+    groups: slice
+    part: Part
+    mask: Tensor | None
+    empty: Tensor | None
+
+
+def pieces_of(plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor) -> Iterator[Piece]:
+    groups, _, head_size = k_GND.shape
+    keys = max(1, _KEYS // (groups * head_size))
+    if bounds is None:
+        yield from _unbounded(plan, keys, groups, k_GND.dtype)
+        return
+    for part in plan.parts:
+        masked = not part.full()
+        for piece in part.split(MASK_AREA, keys, masked=True):
+            for some, cut in _left(piece, bounds):
+                if cut:
+                    yield from _cut(some, bounds, heads, groups, k_GND.dtype)
+                else:
+                    yield _whole(some, masked, groups, k_GND.dtype)
+
+
+def _unbounded(plan: Plan, keys: int, groups: int, dtype: torch.dtype) -> Iterator[Piece]:
+    """What lengths alone decide, so that `torch.export` sees constants."""
+    for part in plan.parts:
+        with outside_tracing():
+            masked = not part.full()
+            pieces = list(part.split(MASK_AREA, keys, masked))
+        for piece in pieces:
+            with outside_tracing():
+                found = _whole(piece, masked, groups, dtype)
+            yield found
+
+
+def _whole(part: Part, masked: bool, groups: int, dtype: torch.dtype) -> Piece:
+    if not masked:
+        return Piece(slice(groups), part, None, None)
+    return Piece(slice(groups), part, *_additive(part.mask(), dtype))
+
+
+def _left(piece: Part, bounds: Tensor) -> Iterator[tuple[Part, bool]]:
+    """Stretches of blocks that bounds leave pairs of, and whether they take any."""
+    cut, low, high = piece.within(bounds)
+    if piece.name == "rows":  # it replaces what others found, with nothing if need be
+        yield piece, bool(cut.any())
+        return
+    seen = low < high
+    state = torch.where(seen, torch.where(cut, _CUT, _WHOLE), _EMPTY)
+    ends = _changes(state)
+    if len(ends) > _STRETCHES:
+        state = torch.where(seen, _CUT, _EMPTY)
+        ends = _changes(state)
+    if len(ends) > _STRETCHES:
+        state, ends = torch.full_like(state, _CUT), [0, len(state)]
+    for first, last in pairwise(ends):
+        kind = int(state[first])
+        if kind == _CUT:
+            some = slice(first, last)
+            yield _trimmed(piece.blocks(first, last), low[some], high[some]), True
+        elif kind == _WHOLE:
+            yield piece.blocks(first, last), False
+
+
+def _changes(state: Tensor) -> list[int]:
+    return [0, *((state[1:] != state[:-1]).nonzero().flatten() + 1).tolist(), len(state)]
+
+
+def _trimmed(part: Part, low: Tensor, high: Tensor) -> Part:
+    cols, seen = part.cols, low < high
+    if not isinstance(cols, Run) or not bool(seen.any()):
+        return part
+    start = cols.ends()[0][seen]
+    first = int((low[seen] - start).min()) // cols.pitch
+    last = -(int((start - high[seen]).min()) // cols.pitch)
+    return part.trimmed(first, last)
+
+
+def _cut(
+    piece: Part, bounds: Tensor, heads: int, groups: int, dtype: torch.dtype
+) -> Iterator[Piece]:
+    """One mask serves all heads of a sequence; small ones are copied for several sequences."""
+    batch = len(bounds) if len(bounds) > 1 else 1
+    step = max(1, MASK_AREA // (heads * piece.area()))
+    for first in range(0, batch, step):
+        last = min(first + step, batch)
+        rows = slice(first * heads, last * heads) if batch > 1 else slice(groups)
+        mask, empty = _additive(piece.mask(bounds[first:last]), dtype)
+        yield Piece(rows, piece, _per_head(mask, heads), _per_head(empty, heads))
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """0 where a pair counts, -inf elsewhere; and the rows with no pair, where there are any."""
+    empty = ~mask.any(-1)
+    added = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
+    return added, empty if bool(empty.any()) else None
+
+
+def _per_head(x: Tensor | None, heads: int) -> Tensor | None:
+    return x if x is None or x.shape[0] == 1 else x.repeat_interleave(heads, dim=0)

@@ -1,0 +1,44 @@
+"""Published patterns, built out of the smaller ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from core.attention.patterns import Causal, Pattern, Window
+from core.attention.steps import LogSparse, Strided
+from core.attention.tokens import Global, Random
+
+
+def longformer(radius: int, globals_: Iterable[int] = (), causal: bool = False) -> Pattern:
+    """Sliding window and global tokens (Beltagy et al. 2020, arXiv:2004.05150)."""
+    positions = tuple(globals_)
+    pattern = Window(radius) | Global(positions) if positions else Window(radius)
+    return pattern & Causal() if causal else pattern
+
+
+def bigbird(
+    radius: int,
+    random_blocks: int,
+    globals_: Iterable[int] = (),
+    seed: int = 0,
+    causal: bool = False,
+) -> Pattern:
+    """Window, global tokens and random blocks (Zaheer et al. 2020, arXiv:2007.14062)."""
+    pattern = longformer(radius, globals_) | Random(random_blocks, seed)
+    return pattern & Causal() if causal else pattern
+
+
+def sparse_transformer(step: int, causal: bool = False) -> Pattern:
+    """Strided attention of the Sparse Transformer (Child et al. 2019, arXiv:1904.10509).
+
+    The last `step` tokens and every step-th token of all. The paper is causal and takes a step
+    near the square root of the length; its fixed attention is `Fixed`.
+    """
+    pattern = Window(step) | Strided(step)
+    return pattern & Causal() if causal else pattern
+
+
+def logsparse(radius: int, base: int = 2, causal: bool = False) -> Pattern:
+    """Local and log-sparse attention (Li et al. 2019, arXiv:1907.00235), which is causal there."""
+    pattern = Window(radius) | LogSparse(base)
+    return pattern & Causal() if causal else pattern

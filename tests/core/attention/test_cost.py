@@ -1,0 +1,42 @@
+"""Costs that are counted before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from core.attention import Dense, LogSparse, Window, bigbird, sparse_transformer
+from tests.core.attention.helpers import PATTERNS
+
+N = 4096
+
+
+def test_a_dense_plan_costs_what_dense_attention_does() -> None:
+    cost = Dense().plan(range(N), range(N)).cost(64, heads=8, batch=2)
+    assert cost.pairs == 16 * N * N
+    assert (cost.forward_flops, cost.backward_flops) == (16 * 4 * N * N * 64, 16 * 10 * N * N * 64)
+    assert cost.forward_bytes == 16 * 4 * N * 64 * 4
+
+
+@pytest.mark.parametrize("name", list(PATTERNS))
+def test_arithmetic_is_that_of_the_blocks(name: str) -> None:
+    plan = PATTERNS[name].plan(range(300), range(300), 16)
+    cost = plan.cost(16)
+    assert cost.pairs == plan.block_area() >= plan.pairs()
+    assert cost.forward_flops == 4 * 16 * plan.block_area()
+    assert plan.cost(16, dtype=torch.float64).forward_bytes == 2 * cost.forward_bytes
+    assert plan.cost(16, dtype=torch.bfloat16) == cost
+
+
+def test_cost_grows_as_the_papers_say() -> None:
+    def grown(pattern, n: int = N) -> float:
+        flops = [pattern.plan(range(m), range(m)).cost(64).forward_flops for m in (n, 4 * n)]
+        return flops[1] / flops[0]
+
+    assert 3.8 < grown(Window(64)) < 4.2 and 3.8 < grown(bigbird(64, 3, (0,))) < 4.3
+    assert 4 < grown(LogSparse()) < 5  # n log n
+    root = [
+        sparse_transformer(step).plan(range(m), range(m)).cost(64).forward_flops
+        for step, m in ((64, N), (128, 4 * N))
+    ]
+    assert 7 < root[1] / root[0] < 9  # n sqrt n

@@ -1,0 +1,73 @@
+"""Configuration of attention: every file becomes its pattern."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from core import attention as a
+from core.errors import ConfigError
+from pipelines import build
+from pipelines.schema import register_schemas
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+EXPECTED = {
+    "bigbird": a.bigbird(64, 3, (0,), seed=0),
+    "dense": a.Dense(),
+    "dilated": a.Dilated(64, 2),
+    "fixed": a.Fixed(64, 4),
+    "logsparse": a.logsparse(16, 2),
+    "longformer": a.longformer(64, (0,)),
+    "sparse_transformer": a.sparse_transformer(64),
+    "strided": a.Strided(64),
+    "views": a.Window(4096),
+    "window": a.Window(64),
+}
+
+
+def config(*overrides: str) -> DictConfig:
+    register_schemas()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        chosen = ["domain=genomics", *overrides]
+        return compose("train", chosen)
+
+
+def node(*overrides: str) -> DictConfig:
+    return config(*overrides).attention
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "attention").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("causal", [False, True])
+def test_every_file_of_the_group_builds_its_pattern(path: Path, causal: bool) -> None:
+    built = build.pattern(node(f"attention={path.stem}", f"attention.causal={causal}"))
+    expected = EXPECTED[path.stem]
+    assert built == (expected & a.Causal() if causal else expected)
+    assert built.draw(3)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"dense", "views"}))
+def test_every_file_cites_its_paper(name: str) -> None:
+    head = (CONF / "attention" / f"{name}.yaml").read_text().split("defaults:")[0]
+    assert "arXiv" in head
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match="found 'spiral'"):
+        build.pattern(node("attention.kind=spiral"))
+
+
+def test_options_of_the_model_reach_the_encoder() -> None:
+    options = {
+        "kv_heads": 2,
+        "activation": "swiglu",
+        "norm": "rms",
+        "stochastic_depth": 0.1,
+        "checkpoint": True,
+    }
+    built = build.encoder(config(*(f"model.{name}={value}" for name, value in options.items())))
+    assert {name: getattr(built, name) for name in options} == options
