@@ -14,6 +14,8 @@ from core.contract import Panel
 
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 46
+LETTER = 6.5  # width of a character in pixels, about
+FEW = 60  # points up to this many are drawn large
 PALETTE = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#c98a1b", "#5b5f62")
 
 
@@ -123,8 +125,10 @@ def _points(panel: Panel) -> str:
             path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
             parts.append(f"<path d='{path}' fill='none' stroke='{color}' stroke-width='1.8'/>")
         else:
+            size, opacity = ("3.5", ".9") if len(places) <= FEW else ("1.6", ".35")
             parts += [
-                f"<circle cx='{a:.1f}' cy='{b:.1f}' r='1.6' fill='{color}' fill-opacity='.35'/>"
+                f"<circle cx='{a:.1f}' cy='{b:.1f}' r='{size}' fill='{color}' "
+                f"fill-opacity='{opacity}'/>"
                 for a, b in places
             ]
     return "".join([*parts, _legend([n for n, _ in series])])
@@ -146,13 +150,19 @@ def _bars(panel: Panel) -> str:
                 f"height='{foot - top:.1f}' fill='{PALETTE[i % len(PALETTE)]}'>"
                 f"<title>{html.escape(str(label))}: {value:.4g}</title></rect>"
             )
-    for k, label in enumerate(labels):
-        at = LEFT + (k + 0.5) * slot
-        parts.append(
-            f"<text x='{at:.1f}' y='{HEIGHT - BOTTOM + 16}' text-anchor='middle'>"
-            f"{html.escape(label)}</text>"
-        )
+    parts += _names(labels, slot)
     return "".join([*parts, _legend([n for n, _ in series])])
+
+
+def _names(labels: Sequence[str], slot: float) -> list[str]:
+    """Under each bar; long names every other bar or fewer, so that none lies on another."""
+    every = max(1, math.ceil(max(map(len, labels)) * LETTER / slot))
+    return [
+        f"<text x='{LEFT + (k + 0.5) * slot:.1f}' y='{HEIGHT - BOTTOM + 16}' "
+        f"text-anchor='middle'>{html.escape(label)}</text>"
+        for k, label in enumerate(labels)
+        if k % every == 0
+    ]
 
 
 def _histogram(panel: Panel) -> str:

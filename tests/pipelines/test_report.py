@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def test_a_bar_is_as_high_as_its_value() -> None:
     svg = ET.fromstring(draw(Panel("t", "bar", data, "name", "value")))
     low, high = (float(r.get("height", 0)) for r in svg.findall(".//rect"))
     assert high / low == pytest.approx(3.0, abs=0.02)
+
+
+def test_names_under_bars_never_overlap() -> None:
+    weeks = [f"2018-08-{d:02d}" for d in range(1, 13)]
+    data = pl.DataFrame({"week": weeks, "value": [1.0] * 12})
+    svg = ET.fromstring(draw(Panel("t", "bar", data, "week", "value")))
+    at = [float(t.get("x", 0)) for t in svg.findall(".//text") if (t.text or "").startswith("20")]
+    assert len(at) >= 2
+    assert min(b - a for a, b in itertools.pairwise(at)) >= 10 * 6
 
 
 def test_the_page_lists_each_metric_beside_its_floor_and_escapes_names(tmp_path: Path) -> None:
