@@ -14,14 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.attention.keyed import KeyedIndex, keyed_attend, keyed_index
+from core.attention.keyed import keyed_index
 from core.errors import ConfigError
+from core.model.recall import StreamView, read_slots, read_stream, with_clock
 
 LEGITIMATE, POSITIVE, UNKNOWN = 0, 1, 2
 """Label states of a memory event, as seen by the event that asks."""
@@ -223,7 +224,7 @@ class KeyedEncoder(nn.Module):
             decays = layer.decay.split(_deal(self.config))
             queries = layer.queries(hidden, turn)
             reads = [
-                _attend_slots(q, keys[:, :, r], values[:, :, r], age, empty, decay)
+                read_slots(q, keys[:, :, r], values[:, :, r], age, empty, decay)
                 for q, (keys, values, age, empty), decay in zip(
                     queries, gathered, decays, strict=True
                 )
@@ -290,7 +291,7 @@ class KeyedEncoder(nn.Module):
         for r, layer in enumerate(self._layers()):
             decays = layer.decay.split(_deal(self.config))
             reads = [
-                _attend_stream(q, view, r, now, decay, query)
+                read_stream(q, view, r, now, decay, query)
                 for q, view, decay in zip(layer.queries(hidden, asked), views, decays, strict=True)
             ]
             read, mass, age = (torch.cat(part, dim=1) for part in zip(*reads, strict=True))
@@ -307,65 +308,15 @@ class KeyedEncoder(nn.Module):
         delay: int,
         clock: Tensor,
         turn: Turn,
-    ) -> _StreamView:
+    ) -> StreamView:
         spec = self.config.views[view]
         window = None if spec.window is None else spec.window - 1
         index = keyed_index(keys, times, window, delay if spec.labels else None)
-        plain = _with_clock(self.memory[view](events, None, turn), clock)
+        plain = with_clock(self.memory[view](events, None, turn), clock)
         labelled = None
         if spec.labels:
-            labelled = _with_clock(self.memory[view](events, labels, turn), clock)
-        return _StreamView(index, plain, labelled)
-
-
-class _StreamView(NamedTuple):
-    """Keys and values [n, R, H, E + 1] of a view, their last channel the clock."""
-
-    index: KeyedIndex
-    plain: tuple[Tensor, Tensor]
-    labelled: tuple[Tensor, Tensor] | None
-
-
-def _with_clock(pair: tuple[Tensor, Tensor], clock: Tensor) -> tuple[Tensor, Tensor]:
-    """One more channel: in keys it makes the decay part of the dot product, in values the mean
-    age part of what is read."""
-    keys, values = pair
-    channel = clock.view(-1, 1, 1, 1).expand(*keys.shape[:-1], 1)
-    return torch.cat([keys, channel], dim=-1), torch.cat([values, channel], dim=-1)
-
-
-def _attend_stream(
-    q: Tensor, view: _StreamView, r: int, now: Tensor, decay: Tensor, query: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same as `_attend_slots` by the windowed kernel over the whole stream."""
-
-    def layer(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        return pair[0][:, r].transpose(0, 1), pair[1][:, r].transpose(0, 1)
-
-    q = torch.cat([q, decay[:, None].expand(*q.shape[:-1], 1)], dim=-1).transpose(0, 1)
-    out, mass = keyed_attend(
-        q,
-        *layer(view.plain),
-        view.index,
-        labelled=layer(view.labelled) if view.labelled else None,
-        query=query,
-        scale=1.0,
-        return_lse=True,
-    )
-    out, mass = out.transpose(0, 1), mass.transpose(0, 1)
-    return out[..., :-1], mass - decay * now[:, None], now[:, None] - out[..., -1]
-
-
-def _attend_slots(
-    q: Tensor, keys: Tensor, values: Tensor, age: Tensor, empty: Tensor, decay: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """[T, H, E] queries on [T, W, H, E] memory -> read [T, H, E], log mass and age [T, H]."""
-    score = torch.einsum("the,twhe->thw", q, keys) - decay[:, None] * age[:, None, :]
-    score = score.masked_fill(empty[:, None, :], -math.inf)
-    mass = torch.logsumexp(score, dim=-1)
-    share = torch.exp(score - mass[..., None])
-    read = torch.einsum("thw,twhe->the", share, values)
-    return read, mass, torch.einsum("thw,tw->th", share, age)
+            labelled = with_clock(self.memory[view](events, labels, turn), clock)
+        return StreamView(index, plain, labelled)
 
 
 def _deal(config: KeyedEncoderConfig) -> list[int]:
