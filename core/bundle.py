@@ -75,6 +75,18 @@ class Bundle:
         return load_file(str(self.path / "model.safetensors"))
 
 
+def restore(bundle: Bundle, task: Any) -> tuple[Any, Any]:
+    """The task's tokenizer and its module with the bundle's weights, in evaluation mode.
+
+    Raises:
+        ConfigError: the weights do not fit the task's configuration.
+    """
+    tokenizer = task.load_tokenizer(bundle.tokenizer)
+    module = task.module(tokenizer, bundle.encoder)
+    module.load_state_dict(bundle.state_dict())
+    return tokenizer, module.eval()
+
+
 def library_versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     found = {}

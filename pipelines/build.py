@@ -12,7 +12,10 @@ from core.contract import Domain
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from core.attention import Pattern
+    from core.calibration import Calibration
     from core.model.encoder import EncoderConfig
     from core.training.fit import FitConfig
     from core.training.module import OptimConfig
@@ -111,6 +114,21 @@ def loggers(node: DictConfig, folder: Path) -> list[Any]:
 
         return [CSVLogger(str(folder), name="", version="")]
     raise ConfigError(f"logger.kind: found {node.kind!r}, expected csv or none")
+
+
+def scored(predictions: pl.DataFrame, calibration: Calibration, fold: str) -> pl.DataFrame:
+    """What a task's metrics read: its predictions with their calibrated score and fold."""
+    import polars as pl
+
+    score = calibration.apply(predictions["raw"].to_numpy())
+    return predictions.with_columns(
+        pl.Series("score", score, dtype=pl.Float64), pl.lit(fold).alias("fold")
+    )
+
+
+def distinct_rows(set_aside: pl.DataFrame) -> int:
+    """How many rows were set aside; one may have several bad cells."""
+    return set_aside.select("file", "row").unique().height
 
 
 def use_threads(count: int) -> None:

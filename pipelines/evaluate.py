@@ -65,16 +65,11 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
 
 
 def _predict(bundle: Bundle, task: Task, source: Source, rows: pl.Series) -> pl.DataFrame:
-    import polars as pl
+    from core.bundle import restore
 
-    tokenizer = task.load_tokenizer(bundle.tokenizer)
-    module = task.module(tokenizer, bundle.encoder)
-    module.load_state_dict(bundle.state_dict())
-    predictions = task.predict(module.eval(), source, tokenizer, rows)
-    score = bundle.calibration.apply(predictions["raw"].to_numpy())
-    return predictions.with_columns(
-        pl.Series("score", score, dtype=pl.Float64), pl.lit("evaluated").alias("fold")
-    )
+    tokenizer, module = restore(bundle, task)
+    predictions = task.predict(module, source, tokenizer, rows)
+    return build.scored(predictions, bundle.calibration, "evaluated")
 
 
 def main() -> None:

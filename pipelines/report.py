@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core.contract import Metric, Panel
+from pipelines.runs import write_text
 from pipelines.svg import draw
 
 _PAGE = """<!doctype html>
@@ -57,9 +57,7 @@ def write_report(
         table=_table(metrics),
         figures="\n".join(_figure(p) for p in panels),
     )
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(page)
-    os.replace(temporary, path)
+    write_text(path, page)
 
 
 def _table(metrics: Sequence[Metric]) -> str:

@@ -96,8 +96,8 @@ def new_run(config: DictConfig, domain: str, suffix: str = "") -> Run:
             "with that one"
         ) from None
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    _write(path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
-    _write(path / "run.json", json.dumps({"config": wanted, "created": created}) + "\n")
+    write_text(path / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_json(path / "run.json", {"config": wanted, "created": created})
     return Run(path, created, resumed=False)
 
 
@@ -156,15 +156,21 @@ def logged(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all."""
-    _write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write to, renamed to `path` at the end: whole or not at all."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text)
+    yield temporary
     os.replace(temporary, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def _newest_unfinished(root: Path, wanted: str) -> Path | None:

@@ -56,7 +56,7 @@ def score(config: DictConfig) -> dict[str, Any]:
         "domain": domain.name,
         "model_version": bundle.version,
         **asdict(summary),
-        "set_aside": source.set_aside().collect().select("file", "row").unique().height,
+        "set_aside": build.distinct_rows(source.set_aside().collect()),
     }
 
 
@@ -91,8 +91,8 @@ def _score_parts(scorer: Scorer, parts: Sequence[Partition], work: Path) -> None
         frame, after = scorer.score(part, state if part.carries_state else None)
         if part.carries_state:
             _write_private(kept, after or b"")
-        frame.write_parquet(done.with_suffix(".partial"))
-        os.replace(done.with_suffix(".partial"), done)
+        with runs.replacing(done) as temporary:
+            frame.write_parquet(temporary)
         log.info("scored %s, %d rows", part.key, frame.height)
         state = after
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -89,7 +88,7 @@ def _note_set_aside(source: Source, folder: Path) -> int:
     bad = source.set_aside().collect()
     if bad.height:
         bad.write_csv(folder / "set_aside.csv")
-    return bad.select("file", "row").unique().height
+    return build.distinct_rows(bad)
 
 
 def _check_needs(path: str | None) -> None:
@@ -106,9 +105,8 @@ def _with_data(domain: Domain, settings: Any, folder: Path) -> Any:
         return settings
     out = folder.resolve() / "simulated"
     if not out.is_dir():
-        temporary = folder / "simulated.partial"
-        domain.simulate(settings, temporary)
-        os.replace(temporary, out)
+        with runs.replacing(out) as temporary:
+            domain.simulate(settings, temporary)
     return domain.simulated(settings, out)
 
 
@@ -162,17 +160,9 @@ def _train_fold(job: Job, fold: Fold, index: int, folder: Path) -> None:
     weights = {n: t.detach().cpu().contiguous() for n, t in module.state_dict().items()}
     save_file(weights, str(folder / "model.safetensors"))
     if len(fold.test):
-        scored = _scored(task.predict(module, source, tokenizer, fold.test), calibration, fold.name)
+        predictions = task.predict(module, source, tokenizer, fold.test)
+        scored = build.scored(predictions, calibration, fold.name)
         _write_parquet(scored, folder / "test.parquet")
-
-
-def _scored(predictions: pl.DataFrame, calibration: Any, fold: str) -> pl.DataFrame:
-    import polars as pl
-
-    score = calibration.apply(predictions["raw"].to_numpy())
-    return predictions.with_columns(
-        pl.Series("score", score, dtype=pl.Float64), pl.lit(fold).alias("fold")
-    )
 
 
 def _metrics(job: Job, folds: Sequence[Fold], predictions: pl.DataFrame) -> list[Metric]:
@@ -250,9 +240,8 @@ def plain(value: Any) -> Any:
 
 
 def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    temporary = path.with_suffix(".partial")
-    frame.write_parquet(temporary)
-    os.replace(temporary, path)
+    with runs.replacing(path) as temporary:
+        frame.write_parquet(temporary)
 
 
 def main() -> None:

@@ -105,8 +105,7 @@ class AveragedWeights(pl.Callback):
 class Throughput(pl.Callback):
     """Logs steps a second, tokens a second and the loss every `every` steps.
 
-    A batch tells its size by an integer `tokens` attribute or key: real positions, padding not
-    counted.
+    A batch is a mapping that tells its size under `tokens`: real positions, padding not counted.
     """
 
     def __init__(self, every: int) -> None:
@@ -121,7 +120,7 @@ class Throughput(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._tokens += _tokens(batch)
+        self._tokens += int(batch["tokens"]) if isinstance(batch, dict) else 0
         self._steps += 1
         if trainer.global_step % self.every and trainer.global_step != trainer.max_steps:
             return
@@ -141,9 +140,3 @@ class Throughput(pl.Callback):
             rates["tokens_per_second"],
         )
         self._start, self._tokens, self._steps = time.perf_counter(), 0, 0
-
-
-def _tokens(batch: Any) -> int:
-    if isinstance(batch, dict):
-        return int(batch.get("tokens", 0))
-    return int(getattr(batch, "tokens", 0))

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from core.bundle import restore
 from core.contract import Partition, Summary
 from core.errors import ConfigError, DataContractError
 from domains.finance.model import require_finite
@@ -101,9 +102,7 @@ class FraudScorer:
         self.source = source
         self.calibration = bundle.calibration
         self.version = bundle.version
-        tokenizer = task.load_tokenizer(bundle.tokenizer)
-        module = task.module(tokenizer, bundle.encoder)
-        module.load_state_dict(bundle.state_dict())
+        tokenizer, module = restore(bundle, task)
         secret = hash_secret(bundle.version)
         # Names the secret without telling it: states of another one know nobody of this one.
         self.mark = hashlib.blake2b(b"longstrand state", key=secret, digest_size=MARK).digest()

@@ -151,14 +151,13 @@ class EffectTask:
 
     def scorer(self, bundle: Bundle, source: VariantFile) -> EffectScorer:
         """Scores a VCF that was opened for `score`."""
+        from core.bundle import restore
         from domains.genomics.scoring import EffectScorer
 
-        tokenizer = self.load_tokenizer(bundle.tokenizer)
-        module = self.module(tokenizer, bundle.encoder)
-        module.load_state_dict(bundle.state_dict())
+        tokenizer, module = restore(bundle, self)
         return EffectScorer(
             source,
-            module.eval(),
+            module,
             tokenizer,
             bundle.calibration,
             self.config.window,

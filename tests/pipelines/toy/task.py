@@ -14,6 +14,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
+from core.bundle import restore
 from core.calibration import Calibration
 from core.contract import Fold, Metric, Panel, Partition, Summary
 from core.errors import ConfigError
@@ -142,9 +143,7 @@ class ToyScorer:
 
     def __init__(self, task: ToyTask, bundle: Any, source: ToySource) -> None:
         self.source = source
-        self.tokenizer = task.load_tokenizer(bundle.tokenizer)
-        self.module = task.module(self.tokenizer, bundle.encoder).eval()
-        self.module.load_state_dict(bundle.state_dict())
+        self.tokenizer, self.module = restore(bundle, task)
         self.task = task
 
     def check(self, out: Path) -> None:
