@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from core.attention.axes import Pick, Run
+from core.attention.axes import Pick
 from core.attention.parts import Part
 
 _FORWARD, _BACKWARD = 2, 5  # products of a block: q k^T, p v; and again q k^T, dp, dq, dk, dv
