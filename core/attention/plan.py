@@ -20,6 +20,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from core.attention.axes import Pick, Run
 from core.attention.cost import Cost, count
 from core.attention.flex import to_block_mask
+from core.attention.grid import grid_area
 from core.attention.layout.bands import band_parts
 from core.attention.layout.diagonals import diagonal_parts
 from core.attention.layout.draws import block_parts
@@ -66,6 +67,11 @@ class Plan:
     def block_area(self) -> int:
         """The number of pairs that a block backend computes, masked ones included."""
         return sum(part.area() for part in self.parts)
+
+    def grid_area(self, size: int = 64) -> int:
+        """The number of pairs in the aligned blocks of `size` that the pattern touches, each part
+        counted in its frame, whatever blocks a backend runs."""
+        return grid_area(self.parts, size)
 
     def cost(
         self, size: int, heads: int = 1, batch: int = 1, dtype: torch.dtype = torch.float32
