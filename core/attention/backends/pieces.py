@@ -13,12 +13,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from core.attention.axes import Run
+from core.attention.axes import Run, Slots
 from core.attention.parts import Part
 from core.attention.plan import MASK_AREA, Plan
 from core.attention.static import outside_tracing
 
-_KEYS = 1 << 21  # elements of the key blocks of one piece, over all heads
+KEYS = 1 << 21  # elements of the key blocks of one piece, over all heads
 _STRETCHES = 8  # stretches of blocks alike that a piece is cut into; more cost more than they save
 _EMPTY, _WHOLE, _CUT = 0, 1, 2
 
@@ -33,13 +33,18 @@ class Piece:
     empty: Tensor | None
 
 
+def fixed_parts(plan: Plan) -> list[Part]:
+    """All parts but those whose keys the data choose, which are `chosen_pieces`."""
+    return [part for part in plan.parts if not isinstance(part.cols, Slots)]
+
+
 def pieces_of(plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor) -> Iterator[Piece]:
     groups, _, head_size = k_GND.shape
-    keys = max(1, _KEYS // (groups * head_size))
+    keys = max(1, KEYS // (groups * head_size))
     if bounds is None:
         yield from _unbounded(plan, keys, groups, k_GND.dtype)
         return
-    for part in plan.parts:
+    for part in fixed_parts(plan):
         masked = not part.full()
         for piece in part.split(MASK_AREA, keys, masked=True):
             for some, cut in _left(piece, bounds):
@@ -51,7 +56,7 @@ def pieces_of(plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor) -> I
 
 def _unbounded(plan: Plan, keys: int, groups: int, dtype: torch.dtype) -> Iterator[Piece]:
     """What lengths alone decide, so that `torch.export` sees constants."""
-    for part in plan.parts:
+    for part in fixed_parts(plan):
         with outside_tracing():
             masked = not part.full()
             pieces = list(part.split(MASK_AREA, keys, masked))
@@ -64,7 +69,7 @@ def _unbounded(plan: Plan, keys: int, groups: int, dtype: torch.dtype) -> Iterat
 def _whole(part: Part, masked: bool, groups: int, dtype: torch.dtype) -> Piece:
     if not masked:
         return Piece(slice(groups), part, None, None)
-    return Piece(slice(groups), part, *_additive(part.mask(), dtype))
+    return Piece(slice(groups), part, *additive(part.mask(), dtype))
 
 
 def _left(piece: Part, bounds: Tensor) -> Iterator[tuple[Part, bool]]:
@@ -113,11 +118,11 @@ def _cut(
     for first in range(0, batch, step):
         last = min(first + step, batch)
         rows = slice(first * heads, last * heads) if batch > 1 else slice(groups)
-        mask, empty = _additive(piece.mask(bounds[first:last]), dtype)
+        mask, empty = additive(piece.mask(bounds[first:last]), dtype)
         yield Piece(rows, piece, _per_head(mask, heads), _per_head(empty, heads))
 
 
-def _additive(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def additive(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """0 where a pair counts, -inf elsewhere; and the rows with no pair, where there are any."""
     empty = ~mask.any(-1)
     added = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
