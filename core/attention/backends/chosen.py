@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 
 from core.attention.axes import Gather, Slots
-from core.attention.backends.pieces import KEYS, Piece, additive
+from core.attention.backends.pieces import MASK_AREA, Piece, Size, additive
 from core.attention.learned import Choice
 from core.attention.parts import Part
-from core.attention.plan import MASK_AREA, Plan
+from core.attention.plan import Plan
 
 
 def chosen_pieces(
-    plan: Plan, bounds: Tensor | None, choices: Sequence[Choice], k_GND: Tensor
+    plan: Plan, bounds: Tensor | None, choices: Sequence[Choice], k_GND: Tensor, size: Size
 ) -> Iterator[Piece]:
     """A piece holds a few block rows of all heads; `choices` are those of `plan.learned`."""
-    groups, _, size = k_GND.shape
+    groups, _, channels = k_GND.shape
     for part in plan.parts:
         cols = part.cols
         if isinstance(cols, Slots):
             rows = MASK_AREA // (groups * part.rows.width * cols.width)
-            step = max(1, min(rows, KEYS // (groups * size * cols.width)))
+            step = max(1, min(rows, size.numbers // (groups * channels * cols.width)))
             for at in range(0, part.count, step):
                 end = min(at + step, part.count)
                 some = replace(part, rows=part.rows.blocks(at, end))
@@ -46,13 +46,15 @@ def _chosen(
     table_GCS = table_GCS.flatten(0, 1)
     used = (table_GCS >= 0).any(0).any(0)
     if not bool(used.any()):
-        return
+        if not part.starts:
+            return
+        used[0] = True  # rows that no part starts would hold anything
     keys = _keys(table_GCS[..., used], cols.size, plan.kv)
     part = replace(part, cols=Gather(keys))
     earlier = choices[: cols.choice]
     everyone = slice(len(k_GND))
     if part.rule is None and not earlier and not _cut(part, bounds):
-        if part.full():
+        if part.full:
             yield Piece(everyone, part, None, None)
             return
         if (part.left, part.right) == (None, 0) and bool((keys >= 0).all()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -88,7 +89,7 @@ def padded(n: int) -> Tensor:
 def packed(n: int) -> Tensor:
     edges = [0, n // 7, n // 3, min(n // 3 + 2, n), n]
     at = torch.arange(n)
-    ends = torch.tensor([[a, b] for a, b in zip(edges, edges[1:], strict=False)])
+    ends = torch.tensor([[a, b] for a, b in pairwise(edges)])
     document = (at[:, None] >= torch.tensor(edges[1:-1])).sum(1)
     return ends[document].int()[None]
 
