@@ -170,7 +170,7 @@ def _count(part: Part, whole_rows: Tensor) -> int:
     """Pairs of a part, less those of rows that another part replaces."""
     total = 0
     for piece in part.split(_COUNTED, _COUNTED):
-        mask = piece.mask().expand(1, piece.count, -1, -1)[0]
+        mask = piece.mask().expand(1, piece.count, piece.rows.width, -1)[0]
         per_row = mask.sum(-1)
         if part.name != "rows" and len(whole_rows):
             per_row = per_row.masked_fill(torch.isin(piece.rows.index(), whole_rows.int()), 0)
