@@ -6,6 +6,7 @@ from core.attention.patterns import Causal, Dense, Pattern, Window, pattern_from
 from core.attention.plan import Plan
 from core.attention.published import bigbird, logsparse, longformer, sparse_transformer
 from core.attention.steps import Dilated, Fixed, LogSparse, Strided
+from core.attention.stream import StreamState
 from core.attention.tokens import Global, Random
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Pattern",
     "Plan",
     "Random",
+    "StreamState",
     "Strided",
     "Window",
     "attend",

@@ -1,0 +1,98 @@
+"""What a stream must keep of its past, decided from the terms of a causal pattern alone."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from math import lcm
+
+from core.attention.algebra import wider
+from core.attention.distances import Distances
+from core.attention.patterns import Pattern
+from core.attention.plan import Plan
+from core.attention.steps import Fixed
+from core.attention.tokens import Global, Random
+from core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Which keys some later query may see, and which plans mean the same.
+
+    Attributes:
+        pattern: causal.
+        tail: the last so many tokens may be seen, None where all may.
+        tokens: global tokens that all later tokens see. While the last of them is still to come,
+            everything stays: it will see everything.
+        summaries: fixed blocks whose last tokens all later blocks see.
+        period: the pattern repeats itself every so many tokens after the global ones; None where
+            it never does.
+        settled: the first position after every global token, those of limited range included.
+    """
+
+    pattern: Pattern
+    tail: int | None
+    tokens: tuple[int, ...]
+    summaries: tuple[Fixed, ...]
+    period: int | None
+    settled: int
+
+    def first_kept(self, seen: int) -> int:
+        """Where the neighbouring keys begin that queries from position `seen` on may see."""
+        waiting = bool(self.tokens) and seen <= self.tokens[-1]
+        return 0 if self.tail is None or waiting else max(0, seen - self.tail)
+
+    def lasting(self, dropped: range) -> list[int]:
+        """The positions among those before the tail that every later query sees."""
+        first, last = dropped.start, dropped.stop
+        kept = set(self.tokens[bisect_left(self.tokens, first) : bisect_left(self.tokens, last)])
+        for base in self.summaries:
+            for end in range(first - first % base.step + base.step, last + base.step, base.step):
+                kept.update(range(max(first, end - base.summary), min(end, last)))
+        return sorted(kept)
+
+    def plan(self, q: range, kv: range, block: int) -> Plan:
+        """The plan of q x kv, moved to the earliest place with the same plan, so that steps of a
+        stream share it. Its ranges are those of that place."""
+        if self.period is None or kv.start < self.settled:
+            return self.pattern.plan(q, kv, block)
+        earliest = self.settled + q.start - kv.start
+        shift = q.start - earliest - (q.start - earliest) % self.period
+        moved = (range(at.start - shift, at.stop - shift) for at in (q, kv))
+        return self.pattern.plan(*moved, block)
+
+
+def retention(pattern: Pattern) -> Retention:
+    """Raises ConfigError for a pattern that looks ahead, or one that a stream can't follow."""
+    tail: int | None = 0
+    period: int | None = 1
+    settled, tokens, summaries = 0, set[int](), list[Fixed]()
+    for term in pattern.terms():
+        if term.right is None or term.right > 0:
+            raise ConfigError(
+                f"stream: got {pattern!r}, where a token sees tokens after it; a stream has none "
+                "yet. Use `pattern & Causal()`, or one pass over everything"
+            )
+        seen_for_ever = False
+        match term.base:
+            case None | Distances():
+                pass
+            case Global(positions):
+                settled = max(settled, positions[-1] + 1)
+                seen_for_ever = term.left is None
+                tokens.update(positions if seen_for_ever else ())
+            case Fixed() as base:
+                period = None if period is None else lcm(period, base.step)
+                seen_for_ever = term.left is None
+                if seen_for_ever:
+                    summaries.append(base)
+                    tail = wider(tail, base.step - 1)
+            case Random():
+                period = None
+            case other:
+                raise ConfigError(
+                    f"stream: got {other!r}, which has no rule for what of the past stays visible; "
+                    "use one pass over everything"
+                )
+        tail = tail if seen_for_ever else wider(tail, term.left)
+    return Retention(pattern, tail, tuple(sorted(tokens)), tuple(summaries), period, settled)
