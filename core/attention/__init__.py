@@ -7,6 +7,7 @@ from core.attention.plan import Plan
 from core.attention.published import bigbird, logsparse, longformer, sparse_transformer
 from core.attention.steps import Dilated, Fixed, LogSparse, Strided
 from core.attention.stream import StreamState
+from core.attention.stream_keyed import KeyedStreamState
 from core.attention.tokens import Global, Random
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Fixed",
     "Global",
     "KeyedIndex",
+    "KeyedStreamState",
     "LogSparse",
     "Pattern",
     "Plan",

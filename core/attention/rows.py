@@ -35,14 +35,15 @@ class Rows:
         """[2, B, H, count + more, D], a view."""
         return self.buffer.narrow(3, self.first, self.count + more)
 
-    def offer(self, k_BHND: Tensor, v_BHND: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values with these behind them, as views; `accept` makes them stay."""
+    def offer(self, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
+        """What is held with these rows behind it, a view; `accept` makes them stay."""
         n = k_BHND.shape[2]
         self._make_room(self.count + n)
-        k, v = self.held(n)
-        k[:, :, self.count :].copy_(k_BHND)
-        v[:, :, self.count :].copy_(v_BHND)
-        return k, v
+        held = self.held(n)
+        new = held.narrow(3, self.count, n)
+        new[0].copy_(k_BHND)
+        new[1].copy_(v_BHND)
+        return held
 
     def accept(self, n: int) -> None:
         self.count += n

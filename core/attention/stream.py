@@ -9,12 +9,14 @@ Shape suffixes: B batch, H heads, N new tokens, M kept keys, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from core.attention.attend import SourceTuple, attend_sources
+from core.attention.parts import Part
 from core.attention.patterns import Dense, Pattern, pattern_from_dict
 from core.attention.plan import Plan
 from core.attention.retention import retention
@@ -90,20 +92,46 @@ class StreamState:
         plan = self._retention.plan(
             range(self.seen, self.seen + n), range(first, self.seen + n), self.block
         )
-        k, v = tail.offer(k_BHND, v_BHND)
-        sources: list[SourceTuple] = [(k, v, plan, _bounds(start, first, len(plan.kv), n))]
-        if self._lasting is not None:
-            k, v = self._lasting.held()
-            seen_by_all = Dense().plan(range(n), range(self._lasting.count))
-            sources.append((k, v, seen_by_all, _bounds_at(start, self._lasting_at, n)))
-        elif _whole(plan) and sources[0][3] is None and backend == "auto":
-            sources = [(k, v, Dense().plan(plan.q, plan.kv), None)]
-            backend = "sdpa"
+        held = tail.offer(k_BHND, v_BHND)
+        if n == 1 and backend == "auto":
+            sources = [self._gathered(held, first, plan, start)]
+            fused = sources[0][3] is None and q_BHND.dtype in (torch.float32, torch.float64)
+            backend = "sdpa" if fused and sources[0][2].parts else backend
+        else:
+            sources = self._apart(held, first, plan, start)
         out = attend_sources(q_BHND, sources, scale=scale, backend=backend)
         tail.accept(n)
         self._tail, self.seen = tail, self.seen + n
         self._forget(tail)
         return out
+
+    def _apart(
+        self, held: Tensor, first: int, plan: Plan, start: Tensor | None
+    ) -> list[SourceTuple]:
+        """The tail under its plan; and what every new token sees, so that no rule is needed."""
+        n, rows = len(plan.q), len(plan.kv)
+        sources: list[SourceTuple] = [(*held, plan, _bounds(start, range(first, first + rows), n))]
+        if self._lasting is not None:
+            everything = Dense().plan(range(n), range(self._lasting.count))
+            bounds = _bounds(start, self._lasting_at, n)
+            sources.append((*self._lasting.held(), everything, bounds))
+        return sources
+
+    def _gathered(
+        self, held: Tensor, first: int, plan: Plan, start: Tensor | None
+    ) -> SourceTuple:
+        """A single token against its own keys side by side, where a plan would take many calls."""
+        row = _keys_of(plan)
+        if row is not None:
+            held = held.index_select(3, row.to(held.device))
+        places: Sequence[int] = range(first, first + len(plan.kv))
+        if start is not None and row is not None:
+            places = [places[at] for at in row.tolist()]
+        if self._lasting is not None:
+            held = torch.cat((self._lasting.held(), held), 3)
+            places = [*self._lasting_at, *places]
+        everything = Dense().plan(range(1), range(held.shape[3]))
+        return (*held, everything, _bounds(start, places, 1))
 
     def _forget(self, tail: Rows) -> None:
         """Drops what no later token sees, and moves what all will see beside the tail."""
@@ -181,27 +209,31 @@ class StreamState:
         return StreamState.from_state_dict(from_bytes(data, device))
 
 
-def _whole(plan: Plan) -> bool:
-    """Whether every pair counts, as for a single token with a window behind it."""
-    area = len(plan.q) * len(plan.kv)
-    return len(plan.parts) == 1 and plan.parts[0].full() and plan.block_area() == area
-
-
-def _bounds(start: Tensor | None, first: int, rows: int, n: int) -> Tensor | None:
-    """Bounds [B, N, 2] of keys at first, first + 1, ...; None where `start` lies before them."""
-    if start is None or bool((start <= first).all()):
+@lru_cache(maxsize=256)
+def _keys_of(plan: Plan) -> Tensor | None:
+    """The local keys of the only query of a plan, int64 and rising; None where it sees all."""
+    parts = plan.parts
+    if len(parts) == 1 and parts[0].full() and plan.block_area() == len(plan.kv):
         return None
-    return _from((start - first).clamp(0, rows), rows, n)
+    if len(plan.whole_rows):  # such parts replace the others
+        parts = [part for part in parts if part.name == "rows"]
+    seen = [_keys_of_part(part) for part in parts]
+    return torch.cat([torch.zeros(0, dtype=torch.int32), *seen]).sort().values.long()
 
 
-def _bounds_at(start: Tensor | None, places: list[int], n: int) -> Tensor | None:
-    """The same for keys at these rising positions."""
-    if start is None or bool((start <= places[0]).all()):
+def _keys_of_part(part: Part) -> Tensor:
+    index = part.cols.index()
+    return index.flatten() if part.full() else index[part.mask()[0, :, 0].expand(part.count, -1)]
+
+
+def _bounds(start: Tensor | None, places: Sequence[int], n: int) -> Tensor | None:
+    """Bounds [B, N, 2] of keys at these rising positions; None where `start` excludes none."""
+    if start is None or not places or bool((start <= places[0]).all()):
         return None
-    at = torch.tensor(places, device=start.device)
-    return _from(torch.searchsorted(at, start.long().contiguous()), len(places), n)
-
-
-def _from(low: Tensor, high: int, n: int) -> Tensor:
+    if isinstance(places, range):
+        low = (start - places.start).clamp(0, len(places))
+    else:
+        at = torch.tensor(places, device=start.device)
+        low = torch.searchsorted(at, start.long().contiguous())
     low = (low[:, None] if low.ndim == 1 else low).expand(-1, n)
-    return torch.stack((low, torch.full_like(low, high)), -1).int()
+    return torch.stack((low, torch.full_like(low, len(places))), -1).int()
