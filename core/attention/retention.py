@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from math import lcm
 
 from core.attention.algebra import wider
+from core.attention.blocks import Blockwise
 from core.attention.distances import Distances
 from core.attention.patterns import Pattern
 from core.attention.plan import Plan
 from core.attention.steps import Fixed
-from core.attention.tokens import Global, Random
+from core.attention.tokens import Global
 from core.errors import ConfigError
 
 
@@ -58,8 +59,8 @@ class Retention:
             return self.pattern.plan(q, kv, block)
         earliest = self.settled + q.start - kv.start
         shift = q.start - earliest - (q.start - earliest) % self.period
-        moved = (range(at.start - shift, at.stop - shift) for at in (q, kv))
-        return self.pattern.plan(*moved, block)
+        q, kv = (range(at.start - shift, at.stop - shift) for at in (q, kv))
+        return self.pattern.plan(q, kv, block)
 
 
 def retention(pattern: Pattern) -> Retention:
@@ -87,7 +88,7 @@ def retention(pattern: Pattern) -> Retention:
                 if seen_for_ever:
                     summaries.append(base)
                     tail = wider(tail, base.step - 1)
-            case Random():
+            case Blockwise():
                 period = None
             case other:
                 raise ConfigError(

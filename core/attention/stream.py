@@ -106,32 +106,32 @@ class StreamState:
         return out
 
     def _apart(
-        self, held: Tensor, first: int, plan: Plan, start: Tensor | None
+        self, held_2BHMD: Tensor, first: int, plan: Plan, start: Tensor | None
     ) -> list[SourceTuple]:
         """The tail under its plan; and what every new token sees, so that no rule is needed."""
-        n, rows = len(plan.q), len(plan.kv)
-        sources: list[SourceTuple] = [(*held, plan, _bounds(start, range(first, first + rows), n))]
+        n = len(plan.q)
+        places = range(first, first + len(plan.kv))
+        sources = [(held_2BHMD[0], held_2BHMD[1], plan, _bounds(start, places, n))]
         if self._lasting is not None:
+            k, v = self._lasting.held()
             everything = Dense().plan(range(n), range(self._lasting.count))
-            bounds = _bounds(start, self._lasting_at, n)
-            sources.append((*self._lasting.held(), everything, bounds))
+            sources.append((k, v, everything, _bounds(start, self._lasting_at, n)))
         return sources
 
     def _gathered(
-        self, held: Tensor, first: int, plan: Plan, start: Tensor | None
+        self, held_2BHMD: Tensor, first: int, plan: Plan, start: Tensor | None
     ) -> SourceTuple:
         """A single token against its own keys side by side, where a plan would take many calls."""
+        places: Sequence[int] = range(first, first + len(plan.kv))
         row = _keys_of(plan)
         if row is not None:
-            held = held.index_select(3, row.to(held.device))
-        places: Sequence[int] = range(first, first + len(plan.kv))
-        if start is not None and row is not None:
-            places = [places[at] for at in row.tolist()]
+            held_2BHMD = held_2BHMD.index_select(3, row.to(held_2BHMD.device))
+            places = [places[at] for at in row.tolist()] if start is not None else []
         if self._lasting is not None:
-            held = torch.cat((self._lasting.held(), held), 3)
+            held_2BHMD = torch.cat((self._lasting.held(), held_2BHMD), 3)
             places = [*self._lasting_at, *places]
-        everything = Dense().plan(range(1), range(held.shape[3]))
-        return (*held, everything, _bounds(start, places, 1))
+        everything = Dense().plan(range(1), range(held_2BHMD.shape[3]))
+        return held_2BHMD[0], held_2BHMD[1], everything, _bounds(start, places, 1)
 
     def _forget(self, tail: Rows) -> None:
         """Drops what no later token sees, and moves what all will see beside the tail."""

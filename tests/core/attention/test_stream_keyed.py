@@ -92,9 +92,7 @@ def test_an_event_without_a_label_keeps_its_plain_keys() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("window", [0, 3, None])
-def test_a_saved_stream_goes_on_with_the_same_bits(
-    window: int | None, dtype: torch.dtype
-) -> None:
+def test_a_saved_stream_goes_on_with_the_same_bits(window: int | None, dtype: torch.dtype) -> None:
     tensors, (keys, times) = leaves(dtype=dtype), stream()
     state = KeyedStreamState(window, DELAY)
     streamed(state, [x[:, :40] for x in tensors], keys[:40], times[:40], [9, 1])
@@ -158,5 +156,5 @@ def test_unusable_input_says_why() -> None:
     state.attend(q, k, v, keys, times)
     with pytest.raises(ConfigError, match="among the 61 seen"):
         state.label(torch.tensor([N]), k[:, :1], v[:, :1])
-    with pytest.raises(ConfigError, match="expected torch.float64"):
+    with pytest.raises(ConfigError, match=r"expected torch\.float64"):
         state.label(torch.tensor([0]), k[:, :2], v[:, :2])
