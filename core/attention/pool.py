@@ -21,6 +21,10 @@ class Events(NamedTuple):
     keys: Tensor
     times: Tensor
 
+    def at(self, rows: Sequence[int]) -> Events:
+        index = torch.tensor(rows, dtype=torch.int64, device=self.keys.device)
+        return Events(*(x.index_select(0, index) for x in self))
+
 
 class Pool:
     """Events by their place in the stream."""
@@ -31,9 +35,9 @@ class Pool:
         self._free = list(range(len(events.keys)))
 
     @staticmethod
-    def like(values: Tensor, keys: Tensor, times: Tensor) -> Pool:
+    def like(events: Events) -> Pool:
         """Without events, in the sizes, dtypes and device of these."""
-        return Pool(Events(*(x.new_empty(0, *x.shape[1:]) for x in (values, keys, times))))
+        return Pool(Events(*(x.new_empty(0, *x.shape[1:]) for x in events)))
 
     @property
     def capacity(self) -> int:
@@ -48,30 +52,29 @@ class Pool:
     def dtype(self) -> torch.dtype:
         return self._events.values.dtype
 
-    def check(self, values: Tensor, keys: Tensor, times: Tensor) -> None:
+    def check(self, events: Events) -> None:
         """Raises ConfigError where the events are unlike those of the first chunk."""
-        given = Events(values, keys, times)
-        for name, x, own in zip(Events._fields, given, self._events, strict=True):
-            fits = len(x) == len(values) and x.shape[1:] == own.shape[1:]
+        n = len(events.values)
+        for name, x, own in zip(Events._fields, events, self._events, strict=True):
+            fits = len(x) == n and x.shape[1:] == own.shape[1:]
             if not fits or x.dtype != own.dtype or x.device != own.device:
                 raise ConfigError(
                     f"keyed stream {name}: got {x.dtype} {tuple(x.shape)} on {x.device} for "
-                    f"{len(values)} events, expected {own.dtype} of {tuple(own.shape[1:])} an "
+                    f"{n} events, expected {own.dtype} of {tuple(own.shape[1:])} an "
                     f"event on {own.device} as in the first chunk"
                 )
 
     def take(self, places: Sequence[int]) -> Events:
-        at = self._rows(places)
-        return Events(*(x[at] for x in self._events))
+        return self._events.at([self._row[place] for place in places])
 
-    def put(self, places: Sequence[int], values: Tensor, keys: Tensor, times: Tensor) -> None:
+    def put(self, places: Sequence[int], events: Events) -> None:
         if len(places) > len(self._free):
             self._grow(len(self._row) + len(places))
         for place in places:
             self._row[place] = self._free.pop()
         at = self._rows(places)
-        for own, new in zip(self._events, (values, keys, times), strict=True):
-            own[at] = new
+        for own, new in zip(self._events, events, strict=True):
+            own.index_copy_(0, at, new)
 
     def drop(self, places: Sequence[int]) -> None:
         self._free.extend(self._row.pop(place) for place in places)
@@ -104,7 +107,7 @@ class Pool:
 
     @staticmethod
     def from_state_dict(saved: Mapping[str, Tensor]) -> Pool:
-        events = Events(*(saved[name].clone() for name in Events._fields))
-        pool = Pool.like(*events)
-        pool.put(saved["places"].tolist(), *events)
+        events = Events(*(saved[name] for name in Events._fields))
+        pool = Pool.like(events)
+        pool.put(saved["places"].tolist(), events)
         return pool

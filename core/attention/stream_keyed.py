@@ -14,8 +14,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from core.attention.attend import attend
 from core.attention.keyed import keyed_attend, keyed_index
-from core.attention.pool import Pool
+from core.attention.patterns import Dense
+from core.attention.pool import Events, Pool
 from core.attention.saved import facts_of, from_bytes, to_bytes, with_facts
 from core.errors import ConfigError
 
@@ -79,28 +81,50 @@ class KeyedStreamState:
             ConfigError: sizes that don't fit each other or the first chunk, times that fall, or
                 `labelled` without a delay. The state is then as it was.
         """
-        fresh_NSHD = self._rows_of(k_HND, v_HND, labelled)
-        pool = self._check(fresh_NSHD, keys, times)
+        fresh = Events(self._rows_of(k_HND, v_HND, labelled), keys, times)
+        pool = self._check(q_HND, fresh)
         new = keys.tolist()
         past = sorted(place for key in set(new) for place in self._places.get(key, ()))
         old = pool.take(past)
-        index = keyed_index(
-            torch.cat((old.keys, keys)), torch.cat((old.times, times)), self.window, self.delay
-        )
-        kv = torch.cat((old.values, fresh_NSHD)).permute(1, 2, 0, 3)
-        out = keyed_attend(
+        if len(new) == 1 and backend == "auto":
+            out = self._one(q_HND, old, fresh, scale)
+        else:
+            out = self._several(q_HND, old, fresh, scale, backend)
+        self._pool = pool
+        self._remember(new, fresh)
+        return out
+
+    def _several(
+        self, q_HND: Tensor, old: Events, fresh: Events, scale: float | None, backend: str
+    ) -> Tensor:
+        """The chunk behind the past of its keys, as a stream of its own."""
+        values, keys, times = (torch.cat(both) for both in zip(old, fresh, strict=True))
+        index = keyed_index(keys, times, self.window, self.delay)
+        kv = values.permute(1, 2, 0, 3)
+        return keyed_attend(
             q_HND,
             kv[0],
             kv[1],
             index,
             labelled=None if self.delay is None else (kv[2], kv[3]),
-            query=torch.arange(len(past), len(past) + len(new), device=keys.device),
+            query=torch.arange(len(old.keys), len(keys), device=keys.device),
             scale=scale,
             backend=backend,
         )
-        self._pool = pool
-        self._remember(new, fresh_NSHD, keys, times)
-        return out
+
+    def _one(self, q_H1D: Tensor, old: Events, fresh: Events, scale: float | None) -> Tensor:
+        """A single event sees all that is kept of its key: no order to find, no rule to apply."""
+        past = old.values[:, :2]
+        if self.delay is not None:
+            exact = isinstance(self.delay, int)
+            then, now = (x if exact else x.double() for x in (old.times, fresh.times))
+            known = then <= now - self.delay
+            past = torch.where(known[:, None, None, None], old.values[:, 2:], past)
+        k_1HMD, v_1HMD = torch.cat((past, fresh.values[:, :2])).permute(1, 2, 0, 3)[:, None]
+        plan = Dense().plan(range(1), range(k_1HMD.shape[2]))
+        fused = q_H1D.dtype in (torch.float32, torch.float64)
+        backend = "sdpa" if fused else "auto"
+        return attend(q_H1D[None], k_1HMD, v_1HMD, plan, scale=scale, backend=backend)[0]
 
     @torch.no_grad()
     def label(self, places: Tensor, k_HMD: Tensor, v_HMD: Tensor) -> None:
@@ -148,17 +172,24 @@ class KeyedStreamState:
             )
         return torch.stack(both).permute(2, 0, 1, 3)
 
-    def _check(self, fresh_NSHD: Tensor, keys: Tensor, times: Tensor) -> Pool:
-        pool = Pool.like(fresh_NSHD, keys, times) if self._pool is None else self._pool
-        pool.check(fresh_NSHD, keys, times)
-        if self._now is not None and len(times) and times[0].item() < self._now:
+    def _check(self, q_HND: Tensor, fresh: Events) -> Pool:
+        """The pool. Raises ConfigError for a chunk that doesn't fit in itself or behind others."""
+        n, times = len(fresh.values), fresh.times
+        if q_HND.ndim != 3 or q_HND.shape[1] != n or fresh.keys.is_floating_point():
+            raise ConfigError(
+                f"keyed stream: got q {tuple(q_HND.shape)} and keys {fresh.keys.dtype}, expected "
+                f"[heads, {n}, size] and integers"
+            )
+        pool = Pool.like(fresh) if self._pool is None else self._pool
+        pool.check(fresh)
+        if self._now is not None and n and times[0].item() < self._now:
             raise ConfigError(
                 f"keyed stream: got time {times[0].item()} after {self._now}, expected a stream in "
                 "time order over chunks too"
             )
         return pool
 
-    def _remember(self, new: list[int], fresh: Tensor, keys: Tensor, times: Tensor) -> None:
+    def _remember(self, new: list[int], fresh: Events) -> None:
         """Adds a chunk and drops what has left the windows, of the chunk too."""
         assert self._pool is not None
         gone, first = list[int](), self.seen
@@ -170,10 +201,9 @@ class KeyedStreamState:
         self._pool.drop([place for place in gone if place < first])
         passed = {place - first for place in gone if place >= first}
         stay = [at for at in range(len(new)) if at not in passed]
-        at = torch.tensor(stay, dtype=torch.int64, device=keys.device)
-        self._pool.put([first + i for i in stay], fresh[at], keys[at], times[at])
+        self._pool.put([first + at for at in stay], fresh.at(stay))
         self.seen += len(new)
-        self._now = times[-1].item() if new else self._now
+        self._now = fresh.times[-1].item() if new else self._now
 
     def state_dict(self) -> dict[str, Tensor]:
         """Plain tensors of the kept events in stream order; they share no memory with the state."""

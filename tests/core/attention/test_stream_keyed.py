@@ -150,6 +150,10 @@ def test_unusable_input_says_why() -> None:
         KeyedStreamState(3).attend(q, k, v, keys, times, labelled=(labelled[0], labelled[1]))
     with pytest.raises(ConfigError, match="alike"):
         KeyedStreamState(3).attend(q, k, v[:, 1:], keys, times)
+    with pytest.raises(ConfigError, match=r"keys torch\.float64"):
+        KeyedStreamState(3).attend(q[:, :1], k[:, :1], v[:, :1], times[:1], times[:1])
+    with pytest.raises(ConfigError, match=r"expected \[heads, 61, size\]"):
+        KeyedStreamState(3).attend(q[:, :1], k, v, keys, times)
     state = KeyedStreamState(3, DELAY)
     with pytest.raises(ConfigError, match="events before them"):
         state.label(torch.tensor([0]), k[:, :1], v[:, :1])
