@@ -52,7 +52,7 @@ class Retention:
                 kept.update(range(max(first, end - base.summary), min(end, last)))
         return sorted(kept)
 
-    def plan(self, q: range, kv: range, block: int) -> Plan:
+    def plan(self, q: range, kv: range, block: int | None) -> Plan:
         """The plan of q x kv, moved to the earliest place with the same plan, so that steps of a
         stream share it. Its ranges are those of that place."""
         if self.period is None or kv.start < self.settled:

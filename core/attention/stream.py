@@ -42,7 +42,7 @@ class StreamState:
         ConfigError: a pattern in which a token sees later ones.
     """
 
-    def __init__(self, pattern: Pattern, block: int = 64) -> None:
+    def __init__(self, pattern: Pattern, block: int | None = None) -> None:
         self.pattern, self.block = pattern, block
         self.seen = 0
         self._retention = retention(pattern)
@@ -213,7 +213,7 @@ class StreamState:
 def _keys_of(plan: Plan) -> Tensor | None:
     """The local keys of the only query of a plan, int64 and rising; None where it sees all."""
     parts = plan.parts
-    if len(parts) == 1 and parts[0].full() and plan.block_area() == len(plan.kv):
+    if len(parts) == 1 and parts[0].full and plan.block_area() == len(plan.kv):
         return None
     if len(plan.whole_rows):  # such parts replace the others
         parts = [part for part in parts if part.name == "rows"]
@@ -223,7 +223,7 @@ def _keys_of(plan: Plan) -> Tensor | None:
 
 def _keys_of_part(part: Part) -> Tensor:
     index = part.cols.index()
-    return index.flatten() if part.full() else index[part.mask()[0, :, 0].expand(part.count, -1)]
+    return index.flatten() if part.full else index[part.mask()[0, :, 0].expand(part.count, -1)]
 
 
 def _bounds(start: Tensor | None, places: Sequence[int], n: int) -> Tensor | None:

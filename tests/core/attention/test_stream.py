@@ -171,7 +171,7 @@ def test_steps_of_a_stream_share_their_plans() -> None:
     kept = state._retention
     for seen in range(100, 400):
         first = kept.first_kept(seen)
-        plans.add(kept.plan(range(seen, seen + 1), range(first, seen + 1), 64))
+        plans.add(kept.plan(range(seen, seen + 1), range(first, seen + 1), None))
     assert len(plans) == 8
 
 
