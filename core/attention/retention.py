@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import lru_cache
 from math import lcm
+
+import torch
+from torch import Tensor
 
 from core.attention.algebra import wider
 from core.attention.blocks import Blockwise
 from core.attention.distances import Distances
 from core.attention.patterns import Pattern
-from core.attention.plan import Plan
 from core.attention.steps import Fixed
 from core.attention.tokens import Global
 from core.errors import ConfigError
@@ -18,7 +21,7 @@ from core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Retention:
-    """Which keys some later query may see, and which plans mean the same.
+    """Which keys some later query may see, and where the pattern repeats itself.
 
     Attributes:
         pattern: causal.
@@ -52,15 +55,21 @@ class Retention:
                 kept.update(range(max(first, end - base.summary), min(end, last)))
         return sorted(kept)
 
-    def plan(self, q: range, kv: range, block: int | None) -> Plan:
-        """The plan of q x kv, moved to the earliest place with the same plan, so that steps of a
-        stream share it. Its ranges are those of that place."""
+    def placed(self, q: range, kv: range) -> tuple[range, range]:
+        """The earliest positions where the pattern is the same on q x kv, so that the steps of a
+        stream share what is made from positions."""
         if self.period is None or kv.start < self.settled:
-            return self.pattern.plan(q, kv, block)
+            return q, kv
         earliest = self.settled + q.start - kv.start
         shift = q.start - earliest - (q.start - earliest) % self.period
-        q, kv = (range(at.start - shift, at.stop - shift) for at in (q, kv))
-        return self.pattern.plan(q, kv, block)
+        return range(q.start - shift, q.stop - shift), range(kv.start - shift, kv.stop - shift)
+
+
+@lru_cache(maxsize=256)
+def keys_of(pattern: Pattern, query: int, kv: range) -> Tensor | None:
+    """Which of the keys `kv` one query sees: int64 and rising from 0; None where it sees all."""
+    seen = pattern.allowed(torch.tensor(query), torch.arange(kv.start, kv.stop))
+    return None if bool(seen.all()) else seen.nonzero().flatten()
 
 
 def retention(pattern: Pattern) -> Retention:

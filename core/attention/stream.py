@@ -10,16 +10,13 @@ Shape suffixes: B batch, H heads, N new tokens, M kept keys, D head size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from core.attention.attend import SourceTuple, attend_sources
-from core.attention.parts import Part
 from core.attention.patterns import Dense, Pattern, pattern_from_dict
-from core.attention.plan import Plan
-from core.attention.retention import retention
+from core.attention.retention import keys_of, retention
 from core.attention.rows import Rows
 from core.attention.saved import below, facts_of, from_bytes, nested, to_bytes, with_facts
 from core.errors import ConfigError
@@ -88,45 +85,44 @@ class StreamState:
         """
         n = q_BHND.shape[2]
         tail = self._check(q_BHND, k_BHND, v_BHND, start)
-        first = self.seen - tail.count
-        plan = self._retention.plan(
-            range(self.seen, self.seen + n), range(first, self.seen + n), self.block
-        )
         held = tail.offer(k_BHND, v_BHND)
         if n == 1 and backend == "auto":
-            sources = [self._gathered(held, first, plan, start)]
+            sources = [self._gathered(held, start)]
             fused = sources[0][3] is None and q_BHND.dtype in (torch.float32, torch.float64)
             backend = "sdpa" if fused and sources[0][2].parts else backend
         else:
-            sources = self._apart(held, first, plan, start)
+            sources = self._apart(held, n, start)
         out = attend_sources(q_BHND, sources, scale=scale, backend=backend)
         tail.accept(n)
         self._tail, self.seen = tail, self.seen + n
         self._forget(tail)
         return out
 
-    def _apart(
-        self, held_2BHMD: Tensor, first: int, plan: Plan, start: Tensor | None
-    ) -> list[SourceTuple]:
+    def _ranges(self, rows: int, n: int) -> tuple[range, range]:
+        """Positions of n new tokens, and of the rows that end with them."""
+        end = self.seen + n
+        return range(self.seen, end), range(end - rows, end)
+
+    def _apart(self, held_2BHMD: Tensor, n: int, start: Tensor | None) -> list[SourceTuple]:
         """The tail under its plan; and what every new token sees, so that no rule is needed."""
-        n = len(plan.q)
-        places = range(first, first + len(plan.kv))
-        sources = [(held_2BHMD[0], held_2BHMD[1], plan, _bounds(start, places, n))]
+        q, kv = self._ranges(held_2BHMD.shape[3], n)
+        plan = self.pattern.plan(*self._retention.placed(q, kv), self.block)
+        sources = [(held_2BHMD[0], held_2BHMD[1], plan, _bounds(start, kv, n))]
         if self._lasting is not None:
             k, v = self._lasting.held()
             everything = Dense().plan(range(n), range(self._lasting.count))
             sources.append((k, v, everything, _bounds(start, self._lasting_at, n)))
         return sources
 
-    def _gathered(
-        self, held_2BHMD: Tensor, first: int, plan: Plan, start: Tensor | None
-    ) -> SourceTuple:
+    def _gathered(self, held_2BHMD: Tensor, start: Tensor | None) -> SourceTuple:
         """A single token against its own keys side by side, where a plan would take many calls."""
-        places: Sequence[int] = range(first, first + len(plan.kv))
-        row = _keys_of(plan)
+        q, kv = self._ranges(held_2BHMD.shape[3], 1)
+        places: Sequence[int] = kv
+        query, keys = self._retention.placed(q, kv)
+        row = keys_of(self.pattern, query.start, keys)
         if row is not None:
             held_2BHMD = held_2BHMD.index_select(3, row.to(held_2BHMD.device))
-            places = [places[at] for at in row.tolist()] if start is not None else []
+            places = [kv[at] for at in row.tolist()] if start is not None else []
         if self._lasting is not None:
             held_2BHMD = torch.cat((self._lasting.held(), held_2BHMD), 3)
             places = [*self._lasting_at, *places]
@@ -207,23 +203,6 @@ class StreamState:
     def from_bytes(data: bytes, device: torch.device | str = "cpu") -> StreamState:
         """Raises ConfigError for bytes that are no saved `StreamState`."""
         return StreamState.from_state_dict(from_bytes(data, device))
-
-
-@lru_cache(maxsize=256)
-def _keys_of(plan: Plan) -> Tensor | None:
-    """The local keys of the only query of a plan, int64 and rising; None where it sees all."""
-    parts = plan.parts
-    if len(parts) == 1 and parts[0].full and plan.block_area() == len(plan.kv):
-        return None
-    if len(plan.whole_rows):  # such parts replace the others
-        parts = [part for part in parts if part.name == "rows"]
-    seen = [_keys_of_part(part) for part in parts]
-    return torch.cat([torch.zeros(0, dtype=torch.int32), *seen]).sort().values.long()
-
-
-def _keys_of_part(part: Part) -> Tensor:
-    index = part.cols.index()
-    return index.flatten() if part.full else index[part.mask()[0, :, 0].expand(part.count, -1)]
 
 
 def _bounds(start: Tensor | None, places: Sequence[int], n: int) -> Tensor | None:

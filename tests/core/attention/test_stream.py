@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -22,12 +23,24 @@ from core.attention import (
     attend,
     longformer,
 )
+from core.attention.patterns import BasePattern
+from core.attention.retention import retention
 from core.attention.saved import from_bytes, to_bytes
 from core.errors import ConfigError
 from tests.core.attention.helpers import PATTERNS, assert_same, inputs
 
 CAUSAL = {name: pattern & Causal() for name, pattern in PATTERNS.items()}
 LENGTHS = [1, 17, 63, 111, 128, 129, 300]
+
+
+@dataclass(frozen=True)
+class Even(BasePattern):
+    """A pattern that streams know nothing of."""
+
+    kind = "even-in-stream-test"
+
+    def allowed(self, i: Tensor, j: Tensor) -> Tensor:
+        return (i + j) % 2 == 0
 
 
 def one_pass(pattern: Pattern, q: Tensor, k: Tensor, v: Tensor, low: Tensor | None = None):
@@ -167,12 +180,14 @@ def test_memory_is_bounded_by_reach_and_chunk(name: str, chunk: int) -> None:
 
 def test_steps_of_a_stream_share_their_plans() -> None:
     pattern = (Window(30) | Fixed(8, 2) | Global((3,))) & Causal()
-    state, plans = StreamState(pattern), set()
-    kept = state._retention
+    kept, places = retention(pattern), set()
     for seen in range(100, 400):
-        first = kept.first_kept(seen)
-        plans.add(kept.plan(range(seen, seen + 1), range(first, seen + 1), None))
-    assert len(plans) == 8
+        q, kv = range(seen, seen + 5), range(kept.first_kept(seen), seen + 5)
+        there = kept.placed(q, kv)
+        places.add(there)
+        at, moved = ((torch.tensor(a)[:, None], torch.tensor(b)) for a, b in ((q, kv), there))
+        assert torch.equal(pattern.allowed(*at), pattern.allowed(*moved))
+    assert len(places) == 8
 
 
 def test_a_refused_chunk_leaves_the_state_as_it_was() -> None:
@@ -197,6 +212,8 @@ def test_what_a_stream_cannot_follow_is_refused_with_a_sentence() -> None:
     for name in ("window", "lopsided", "global", "random", "strided", "fixed", "log", "dense"):
         with pytest.raises(ConfigError, match=r"sees tokens after it.*& Causal"):
             StreamState(PATTERNS[name])
+    with pytest.raises(ConfigError, match="no rule for what of the past stays visible"):
+        StreamState(Even() & Causal())
     state = StreamState(Causal())
     with pytest.raises(ConfigError, match="equal tokens"):
         state.attend(q, k[:, :, 1:], v[:, :, 1:])
