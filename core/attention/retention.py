@@ -13,6 +13,7 @@ from torch import Tensor
 from core.attention.algebra import wider
 from core.attention.blocks import Blockwise
 from core.attention.distances import Distances
+from core.attention.learned import TopK
 from core.attention.patterns import Pattern
 from core.attention.steps import Fixed
 from core.attention.tokens import Global
@@ -32,6 +33,7 @@ class Retention:
         period: the pattern repeats itself every so many tokens after the global ones; None where
             it never does.
         settled: the first position after every global token, those of limited range included.
+        queries: how many of the last queries choose blocks for later tokens.
     """
 
     pattern: Pattern
@@ -40,6 +42,7 @@ class Retention:
     summaries: tuple[Fixed, ...]
     period: int | None
     settled: int
+    queries: int
 
     def first_kept(self, seen: int) -> int:
         """Where the neighbouring keys begin that queries from position `seen` on may see."""
@@ -76,7 +79,7 @@ def retention(pattern: Pattern) -> Retention:
     """Raises ConfigError for a pattern that looks ahead, or one that a stream can't follow."""
     tail: int | None = 0
     period: int | None = 1
-    settled, tokens, summaries = 0, set[int](), list[Fixed]()
+    settled, queries, tokens, summaries = 0, 0, set[int](), list[Fixed]()
     for term in pattern.terms():
         if term.right is None or term.right > 0:
             raise ConfigError(
@@ -99,10 +102,14 @@ def retention(pattern: Pattern) -> Retention:
                     tail = wider(tail, base.step - 1)
             case Blockwise():
                 period = None
+            case TopK(is_causal=True) as base:  # any key of the past may be chosen
+                tail = period = None
+                queries = max(queries, 2 * base.block - 1)
             case other:
                 raise ConfigError(
                     f"stream: got {other!r}, which has no rule for what of the past stays visible; "
                     "use one pass over everything"
                 )
         tail = tail if seen_for_ever else wider(tail, term.left)
-    return Retention(pattern, tail, tuple(sorted(tokens)), tuple(summaries), period, settled)
+    lasting = tuple(sorted(tokens)), tuple(summaries)
+    return Retention(pattern, tail, *lasting, period, settled, queries)

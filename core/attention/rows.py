@@ -1,6 +1,6 @@
 """The buffer of a stream: rows join at the end and leave at the front, without moving the rest.
 
-Shape suffixes: B batch, H heads, N rows, D head size; the 2 in front is keys and values.
+Shape suffixes: S kinds (keys and values, or queries), B batch, H heads, N rows, D head size.
 """
 
 from __future__ import annotations
@@ -12,37 +12,36 @@ _ROOMY = 4  # a buffer this many times what it holds is given back
 
 
 class Rows:
-    """Keys and values of neighbouring rows, in one buffer with room behind them.
+    """Neighbouring rows of one or more kinds, in one buffer with room behind them.
 
     When the room is used up the rows move to the front, or to a buffer of twice their size, so
     that a row costs O(1) amortised.
     """
 
-    def __init__(self, buffer_2BHND: Tensor, first: int = 0, count: int = 0) -> None:
-        self.buffer, self.first, self.count = buffer_2BHND, first, count
+    def __init__(self, buffer_SBHND: Tensor, first: int = 0, count: int = 0) -> None:
+        self.buffer, self.first, self.count = buffer_SBHND, first, count
 
     @staticmethod
-    def like(k_BHND: Tensor) -> Rows:
-        """Without rows, in the sizes, dtype and device of these keys."""
-        batch, heads, _, size = k_BHND.shape
-        return Rows(k_BHND.new_empty(2, batch, heads, 0, size))
+    def like(x_BHND: Tensor, kinds: int = 2) -> Rows:
+        """Without rows, in the sizes, dtype and device of these."""
+        batch, heads, _, size = x_BHND.shape
+        return Rows(x_BHND.new_empty(kinds, batch, heads, 0, size))
 
     @property
     def capacity(self) -> int:
         return self.buffer.shape[3]
 
     def held(self, more: int = 0) -> Tensor:
-        """[2, B, H, count + more, D], a view."""
+        """[S, B, H, count + more, D], a view."""
         return self.buffer.narrow(3, self.first, self.count + more)
 
-    def offer(self, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
+    def offer(self, *new_BHND: Tensor) -> Tensor:
         """What is held with these rows behind it, a view; `accept` makes them stay."""
-        n = k_BHND.shape[2]
+        n = new_BHND[0].shape[2]
         self._make_room(self.count + n)
         held = self.held(n)
-        new = held.narrow(3, self.count, n)
-        new[0].copy_(k_BHND)
-        new[1].copy_(v_BHND)
+        for place, x_BHND in zip(held.narrow(3, self.count, n), new_BHND, strict=True):
+            place.copy_(x_BHND)
         return held
 
     def accept(self, n: int) -> None:

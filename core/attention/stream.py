@@ -29,7 +29,7 @@ class StreamState:
 
     Memory is O(reach + chunk) for a pattern of bounded `reach()`; global tokens, and `summary`
     tokens of each block of `Fixed`, add to it. Everything stays until the last global position
-    has passed, and for ever under Causal, Strided, LogSparse and Random without a window.
+    has passed, and for ever under Causal, Strided, LogSparse, TopK and blocks without a window.
 
     Args:
         pattern: causal; `X & Causal()` makes any pattern so.
@@ -46,6 +46,7 @@ class StreamState:
         self._tail: Rows | None = None  # neighbours, up to the newest
         self._lasting: Rows | None = None  # what every later token sees, all before the tail
         self._lasting_at: list[int] = []
+        self._queries: Rows | None = None  # the last ones, where they choose for later tokens
 
     @property
     def rows(self) -> int:
@@ -86,16 +87,18 @@ class StreamState:
         n = q_BHND.shape[2]
         tail = self._check(q_BHND, k_BHND, v_BHND, start)
         held = tail.offer(k_BHND, v_BHND)
-        if n == 1 and backend == "auto":
+        earlier = None if self._queries is None else self._queries.held()[0]
+        if n == 1 and backend == "auto" and not self._retention.queries:
             sources = [self._gathered(held, start)]
             fused = sources[0][3] is None and q_BHND.dtype in (torch.float32, torch.float64)
             backend = "sdpa" if fused and sources[0][2].parts else backend
         else:
             sources = self._apart(held, n, start)
-        out = attend_sources(q_BHND, sources, scale=scale, backend=backend)
+        out = attend_sources(q_BHND, sources, scale=scale, backend=backend, earlier=earlier)
         tail.accept(n)
         self._tail, self.seen = tail, self.seen + n
         self._forget(tail)
+        self._ask_later(q_BHND)
         return out
 
     def _ranges(self, rows: int, n: int) -> tuple[range, range]:
@@ -146,6 +149,16 @@ class StreamState:
             self._lasting_at += lasting
         tail.drop(len(dropped))
 
+    def _ask_later(self, q_BHND: Tensor) -> None:
+        """Keeps the queries that choose blocks for the tokens to come."""
+        needed = self._retention.queries
+        if needed:
+            queries = self._queries or Rows.like(q_BHND, 1)
+            queries.offer(q_BHND)
+            queries.accept(q_BHND.shape[2])
+            queries.drop(max(0, queries.count - needed))
+            self._queries = queries
+
     def _check(self, q: Tensor, k: Tensor, v: Tensor, start: Tensor | None) -> Rows:
         """The tail. Raises ConfigError for chunks that don't fit each other or the state."""
         if q.ndim != 4 or k.ndim != 4 or k.shape[2] != q.shape[2] or v.shape != k.shape:
@@ -176,7 +189,8 @@ class StreamState:
     def state_dict(self) -> dict[str, Tensor]:
         """Plain tensors; they share no memory with the state."""
         tensors = {}
-        for name, rows in (("tail", self._tail), ("lasting", self._lasting)):
+        kept = {"tail": self._tail, "lasting": self._lasting, "queries": self._queries}
+        for name, rows in kept.items():
             if rows is not None:
                 tensors |= nested(name, rows.state_dict())
         facts = {"pattern": self.pattern.to_dict(), "block": self.block, "seen": self.seen}
@@ -194,6 +208,8 @@ class StreamState:
             state._lasting_at = state._retention.lasting(range(first))
         if lasting := below("lasting", saved):
             state._lasting = Rows.from_state_dict(lasting)
+        if queries := below("queries", saved):
+            state._queries = Rows.from_state_dict(queries)
         return state
 
     def to_bytes(self) -> bytes:

@@ -19,6 +19,8 @@ from core.attention import (
     Pattern,
     Random,
     StreamState,
+    Strided,
+    TopK,
     Window,
     attend,
     longformer,
@@ -29,7 +31,13 @@ from core.attention.saved import from_bytes, to_bytes
 from core.errors import ConfigError
 from tests.core.attention.helpers import PATTERNS, assert_same, inputs
 
-CAUSAL = {name: pattern & Causal() for name, pattern in PATTERNS.items()}
+LEARNED = {
+    "topk": TopK(3, block=8),
+    "topk-longformer": longformer(4, (0, 30)) | TopK(4, block=8),
+    "topk-two": TopK(4, block=8) | TopK(2, block=16) | Random(1, seed=0, block=8),
+    "topk-cut": (TopK(4, block=8) & Window(30)) | Strided(7),
+}
+CAUSAL = {name: pattern & Causal() for name, pattern in (PATTERNS | LEARNED).items()}
 LENGTHS = [1, 17, 63, 111, 128, 129, 300]
 
 
@@ -96,7 +104,7 @@ def test_any_split_equals_one_pass(sizes: list[int], name: str, n: int) -> None:
     assert_same([out], [one_pass(CAUSAL[name], q, k, v)])
 
 
-SOME = ["window-causal", "global", "bigbird", "fixed", "everything-causal"]
+SOME = ["window-causal", "global", "bigbird", "fixed", "everything-causal", "topk-two", "topk-cut"]
 
 
 @pytest.mark.parametrize("name", SOME)
