@@ -16,6 +16,8 @@ from torch import Tensor
 
 from core.attention.axes import Gather, KeyAxis, Pick, RowAxis, Run, Shifts
 
+_NARROW = 16  # keys of a row
+_PASSES = 4  # a narrow part goes over its rows this often, so that fewer should fit in the cache
 _WORTH_TRIMMING = 0.9  # share of the keys up to which a narrower block pays for its own mask
 Rule = Callable[[Tensor, Tensor], Tensor]
 Name = Literal["band", "columns", "strided", "log", "fixed", "blocks", "rows", "chosen"]
@@ -52,6 +54,14 @@ class Part:
         """Pairs computed, masked ones included."""
         return self.count * self.rows.width * self.cols.width
 
+    @property
+    def narrow(self) -> bool:
+        """Whether a row has so few keys that it is worked out by products of views."""
+        if isinstance(self.cols, Shifts):
+            return True
+        one = isinstance(self.rows, Run) and isinstance(self.cols, Pick) and self.count == 1
+        return one and self.cols.width <= _NARROW and self.rows.width > _NARROW
+
     @cached_property
     def full(self) -> bool:
         """Whether every pair of the blocks counts, so that no mask is needed."""
@@ -63,26 +73,45 @@ class Part:
     def blocks(self, first: int, last: int) -> Part:
         return replace(self, rows=self.rows.blocks(first, last), cols=self.cols.blocks(first, last))
 
-    def split(self, area: int, lines: int, copied: bool = True) -> Iterator[Part]:
-        """Pieces of at most `lines` rows and keys, and `area` pairs, where blocks allow it.
+    def split(self, area: int, lines: int, copied: bool = False) -> Iterator[Part]:
+        """Pieces of at most `lines` rows and `area` pairs, where blocks allow it.
 
-        Keys that are views count only where they are `copied`, pairs only where each has a place
-        of its own in a mask. A single block is cut along its rows to keep to `area`.
+        Keys count as rows do where they are `copied`, which also lets a single block be cut along
+        its keys; pairs count only where each has a place of its own in a mask.
         """
-        rows, keys = self.rows.width, self.cols.width
-        masked = not (self.full or self.alike)
-        if self.count == 1:
-            step = max(1, area // keys) if not self.full and rows * keys > area else rows
-            for at in range(0, rows, step):
-                some = self.rows.within_block(at, min(at + step, rows))
-                yield self if step == rows else replace(self, rows=some)
-            return
-        step = lines // (max(rows, keys) if copied or isinstance(self.cols, Pick) else rows)
-        if masked:
-            step = min(step, area // (rows * keys))
-        for at in range(0, self.count, max(1, step)):
-            piece = self.blocks(at, min(at + max(1, step), self.count))
-            yield from piece.split(area, lines, copied) if piece.count == 1 else (piece,)
+        if self.narrow:
+            yield from self._rows_split(min(max(1, lines // _PASSES), area // self.cols.width))
+        elif self.count > 1:
+            rows, keys = self.rows.width, self.cols.width
+            step = lines // (max(rows, keys) if copied or isinstance(self.cols, Pick) else rows)
+            if not (self.full or self.alike):
+                step = min(step, area // (rows * keys))
+            for at in range(0, self.count, max(1, step)):
+                piece = self.blocks(at, min(at + max(1, step), self.count))
+                yield from piece.split(area, lines, copied) if piece.count == 1 else (piece,)
+        elif copied and self.cols.width > 2 * max(lines, self.rows.width):
+            for some in self._keys_split(max(lines, self.rows.width)):
+                yield from some.split(area, lines)
+        else:
+            fits = self.full or self.area() <= area
+            yield from (self,) if fits else self._rows_split(area // self.cols.width)
+
+    def _rows_split(self, step: int) -> Iterator[Part]:
+        """Pieces of `step` rows of a single block, or of blocks of a single row."""
+        total = self.count * self.rows.width
+        for at in range(0, total, max(1, step)):
+            last = min(at + max(1, step), total)
+            if self.count > 1:
+                yield self.blocks(at, last)
+            else:
+                yield replace(self, rows=self.rows.within_block(at, last))
+
+    def _keys_split(self, step: int) -> Iterator[Part]:
+        """Pieces of `step` keys of a single block."""
+        assert isinstance(self.cols, Run | Pick)
+        for at in range(0, self.cols.width, step):
+            some = self.cols.within_block(at, min(at + step, self.cols.width))
+            yield replace(self, cols=some)
 
     def within(self, bounds_BN2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What bounds leave of each block: (cut, low, high), each [C].

@@ -21,9 +21,11 @@ from torch.autograd.function import once_differentiable
 
 from core.attention.axes import Run
 from core.attention.backends.chosen import chosen_pieces
-from core.attention.backends.kernels import State, part_backward, part_forward
+from core.attention.backends.kernels import part_backward, part_forward
+from core.attention.backends.narrow import narrow_backward, narrow_forward
 from core.attention.backends.pieces import Piece, Size, pieces_of
 from core.attention.backends.source import Source, compute_dtype, for_each_head
+from core.attention.backends.state import State
 from core.attention.learned import Choice
 from core.attention.plan import Plan
 
@@ -115,7 +117,11 @@ def _forward(
     lse = q.new_empty(q.shape[:2]) if covered else q.new_full(q.shape[:2], -torch.inf)
     for piece in pieces:
         part, groups = piece.part, piece.groups
-        found, level = part_forward(part, piece.mask, q[groups], k[groups], v[groups], scale)
+        qkv = (q[groups], k[groups], v[groups])
+        if part.narrow:
+            narrow_forward(part, piece.mask, qkv, scale, out[groups], lse[groups])
+            continue
+        found, level = part_forward(part, piece.mask, *qkv, scale)
         if piece.empty is not None:  # the kernel gives such rows lse 0
             found = found.masked_fill(piece.empty[..., None], 0.0)
             level = level.masked_fill(piece.empty, -torch.inf)
@@ -146,15 +152,14 @@ def _backward(
     scale: float,
 ) -> None:
     """Adds the gradients of one source's parts to dq, dk and dv."""
-    dq, dk, dv = grads
-    # what other parts computed at whole rows was replaced, so nothing flows there
-    elsewhere = state.grad.index_fill(1, whole_rows, 0.0) if len(whole_rows) else state.grad
+    # what other parts computed at whole rows was replaced: with lse inf their weights are 0
+    elsewhere = state.lse.index_fill(1, whole_rows, torch.inf) if len(whole_rows) else state.lse
     for piece in pieces:
         part, groups = piece.part, piece.groups
-        grad = state.grad if part.name in ("rows", "chosen") else elsewhere
-        given = State(*(x[groups] for x in (*state[:5], grad)))
-        totals = (dq[groups], dk[groups], dv[groups])
-        part_backward(part, piece.mask, given, totals, scale)
+        given = state if part.name in ("rows", "chosen") else state._replace(lse=elsewhere)
+        given = State(*(x[groups] for x in given))
+        backward = narrow_backward if part.narrow else part_backward
+        backward(part, piece.mask, given, tuple(x[groups] for x in grads), scale)
 
 
 def _flat(x_BHND: Tensor, heads: int) -> Tensor:

@@ -19,7 +19,7 @@ from core.attention.plan import Plan
 from core.attention.static import outside_tracing
 
 MASK_AREA = 1 << 19  # pairs of a mask that is not shared by all blocks
-_KEPT = 1 << 17  # pairs of a mask up to which it is kept with the plan
+_KEPT = 1 << 18  # pairs of a mask up to which it is kept with the plan
 _STRETCHES = 8  # stretches of blocks alike that a piece is cut into; more cost more than they save
 _EMPTY, _WHOLE, _CUT = 0, 1, 2
 
