@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from core.attention.algebra import Term
 from core.attention.axes import Pick, Run
 from core.attention.blocks import Blockwise
-from core.attention.layout.layout import Layout, Outside
+from core.attention.layout.layout import SCATTERED, Layout, Outside
 from core.attention.parts import Part, Rule
 
 
@@ -23,10 +24,22 @@ def block_parts(layout: Layout, term: Term) -> Iterator[Part]:
     rule = _rule(base, Outside.of(layout.before(term)))
     for rows, at in block_rows(layout.q, base.block):
         keys = table[at : at + rows.count]
-        used = int((keys >= 0).sum(1).max())
-        if used:
-            keys = Pick(keys[:, :used].contiguous())
-            yield Part("blocks", layout.origin, rows, keys, term.left, term.right, rule=rule)
+        for first, last, used in _alike((keys >= 0).sum(1)):
+            if used:
+                cols = Pick(keys[first:last, :used].contiguous())
+                some = rows.blocks(first, last)
+                yield Part("blocks", layout.origin, some, cols, term.left, term.right, rule=rule)
+
+
+def _alike(counts: Tensor) -> list[tuple[int, int, int]]:
+    """Stretches [first, last) of rows with as many keys, so that none is masked, and how many.
+
+    One stretch, with the largest count, where they change too often.
+    """
+    changes = ((counts[1:] != counts[:-1]).nonzero().flatten() + 1).tolist()
+    if len(changes) > SCATTERED:
+        return [(0, len(counts), int(counts.max()))]
+    return [(a, b, int(counts[a])) for a, b in pairwise([0, *changes, len(counts)])]
 
 
 def block_rows(q: range, size: int) -> Iterator[tuple[Run, int]]:
