@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from core.attention import longformer
 from core.errors import ConfigError
+from core.model.bigbird_blocks import bigbird_patterns
 from core.model.post_norm import PostNormConfig, PostNormEncoder
 
 _ACTIVATIONS = {
@@ -65,9 +66,38 @@ def from_longformer(model: nn.Module, global_tokens: Iterable[int] = ()) -> Post
         model,
         PostNormConfig(
             **_shape(config),
-            patterns=tuple(longformer(window // 2, tokens) for window in windows),
+            patterns=tuple((longformer(window // 2, tokens),) for window in windows),
             first_position=config.pad_token_id + 1,
             global_tokens=tokens,
+        ),
+    )
+
+
+def from_bigbird(model: nn.Module, length: int) -> PostNormEncoder:
+    """transformers' `BigBirdModel` (Zaheer et al. 2020, arXiv:2007.14062) as ours.
+
+    Args:
+        model: the encoder without its head, such as `BigBirdForMaskedLM(...).bert`.
+        length: of the sequences, padding included. BigBird's blocks depend on it: the last block
+            is global, and random blocks are drawn anew for each length.
+
+    The blocks are those that transformers attends to in training, a table of random ones for each
+    head and layer. In evaluation it takes block 0 for every random one, and counts it once more
+    for each; ours keeps those of training. A random block that is a global one too (possible at
+    length 1024) counts once here and twice there. Sequences too short for blocks, or a model set
+    to "original_full", attend to everything.
+    """
+    config = _config(model, "big_bird")
+    if config.is_decoder:
+        raise ConfigError("model: got a BigBird decoder, expected an encoder (is_decoder=False)")
+    return _encoder(
+        model,
+        PostNormConfig(
+            **_shape(config),
+            patterns=bigbird_patterns(model, length),
+            bias=config.use_bias,
+            embedding_scale=config.hidden_size**0.5 if config.rescale_embeddings else 1.0,
+            length=length,
         ),
     )
 

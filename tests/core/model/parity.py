@@ -12,7 +12,7 @@ from core.model.from_transformers import renamed
 from core.model.post_norm import PostNormEncoder
 
 TINY = {
-    "vocab_size": 50,
+    "vocab_size": 100,
     "hidden_size": 16,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
@@ -33,7 +33,7 @@ class Batch:
 
 def batch(n: int, padded: int, pad_id: int, seed: int = 0) -> Batch:
     draw = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(2, TINY["vocab_size"], (2, n), generator=draw)
+    tokens = torch.randint(2, 100, (2, n), generator=draw)
     real = torch.ones(2, n, dtype=torch.bool)
     real[1, n - padded :] = False
     return Batch(tokens.masked_fill(~real, pad_id), real)

@@ -71,6 +71,17 @@ def test_the_pattern_alone_is_longformer_where_global_projections_equal_the_loca
     torch.testing.assert_close(found[given.real], expected[given.real], rtol=1e-8, atol=1e-8)
 
 
+def test_padding_before_the_tokens_takes_their_positions(exact):
+    theirs, whole = longformer(16, torch.float64), batch(96, 0, PAD)
+    real = whole.real.clone()
+    real[1, :20] = False
+    given = Batch(whole.tokens.masked_fill(~real, PAD), real)
+    positions = (real.cumsum(1) * real) + PAD
+    found = from_longformer(theirs)(given.tokens, real, positions)
+    expected = their_forward(theirs, given, ())()
+    torch.testing.assert_close(found[real], expected[real], rtol=1e-8, atol=1e-8)
+
+
 def test_the_other_activations_are_carried_over(exact):
     for activation in ("relu", "gelu_new", "silu"):
         theirs = longformer(16, torch.float64, hidden_act=activation)
