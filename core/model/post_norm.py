@@ -60,7 +60,7 @@ class PostNormConfig:
     embedding_scale: float = 1.0
     global_tokens: tuple[int, ...] = ()
     length: int | None = None
-    block: int = 64
+    block: int | None = None
     backend: str = "auto"
 
     def __post_init__(self) -> None:

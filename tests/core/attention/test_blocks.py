@@ -133,5 +133,5 @@ def test_a_few_rows_with_fewer_blocks_do_not_bring_masks_to_the_others() -> None
     table = ((0,), *((row - 1, row, row + 1) for row in range(1, 15)), (15,))
     plan = Blocks(4, table).plan(range(64), range(64))
     assert [part.count for part in plan.parts] == [1, 14, 1]
-    assert all(part.full() for part in plan.parts)
+    assert all(part.full for part in plan.parts)
     assert plan.block_area() == plan.pairs() == (14 * 3 + 2) * 16
