@@ -14,13 +14,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core.attention.axes import KeyAxis, Pick, RowAxis, Run, Shifts
+from core.attention.axes import Gather, KeyAxis, Pick, RowAxis, Run, Shifts
 
 _NARROW = 16  # keys of a row
 _PASSES = 4  # a narrow part goes over its rows this often, so that fewer should fit in the cache
 _WORTH_TRIMMING = 0.9  # share of the keys up to which a narrower block pays for its own mask
 Rule = Callable[[Tensor, Tensor], Tensor]
-Name = Literal["band", "columns", "strided", "log", "fixed", "blocks", "rows"]
+Name = Literal["band", "columns", "strided", "log", "fixed", "blocks", "rows", "chosen"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,9 @@ class Part:
     `left` and `right` are None where unlimited and negative where the limit lies beyond the
     query itself; `keep` and `rule` are None where all pass. `rule` takes absolute positions;
     `even` says that it depends on j - i only. `origin` is the position of index 0 of queries and
-    of keys. Parts named "rows" come last and replace what others found in their rows; of the
-    others, one that `starts` has rows that no earlier part has, and the rest add to them.
+    of keys. Parts named "rows" come after all but "chosen" ones and replace what these found in
+    their rows; of the others, one that `starts` has rows that no earlier part has, and the rest
+    add to them.
     """
 
     name: Name
@@ -66,7 +67,7 @@ class Part:
         """Whether every pair of the blocks counts, so that no mask is needed."""
         limited = self.left is not None or self.right is not None
         ruled = self.keep is not None or self.rule is not None
-        gaps = isinstance(self.cols, Pick) and bool((self.cols.table < 0).any())
+        gaps = isinstance(self.cols, Pick | Gather) and bool((self.cols.table < 0).any())
         return not (limited or ruled or gaps)
 
     def blocks(self, first: int, last: int) -> Part:
@@ -135,7 +136,10 @@ class Part:
         return replace(self, cols=self.cols.within_block(low, high))
 
     def mask(self, bounds_BN2: Tensor | None = None) -> Tensor:
-        """Which pairs count: bool [B, C, R, K]; B and C are 1 where all blocks share one mask."""
+        """Which pairs count: bool [B, C, R, K]; B and C are 1 where all blocks share one mask.
+
+        Where heads have keys of their own it is [G, C, R, K].
+        """
         shared = bounds_BN2 is None and self.alike
         return self.blocks(0, 1)._mask(None) if shared else self._mask(bounds_BN2)
 
@@ -143,7 +147,7 @@ class Part:
     def alike(self) -> bool:
         """Whether the same places of every block count, bounds aside."""
         rows, cols = self.rows, self.cols
-        if isinstance(rows, Pick) or isinstance(cols, Pick):
+        if isinstance(rows, Pick) or not isinstance(cols, Run | Shifts):
             return False
         steady = self.keep is None and (self.rule is None or self.even)
         return steady and (rows.count == 1 or rows.step == cols.step)
@@ -153,8 +157,10 @@ class Part:
         low, high = self._interval(i)
         if bounds_BN2 is not None:
             bound = self.rows.take(bounds_BN2)
+            if j.ndim == 3 and len(bound) > 1:  # keys of each head, bounds of each sequence
+                bound = bound.repeat_interleave(len(j) // len(bound), 0)
             low, high = torch.maximum(low, bound[..., 0]), torch.minimum(high, bound[..., 1])
-        j = j[:, None, :]
+        j = j[..., None, :]
         mask = (j >= low[..., None]) & (j < high[..., None])
         if self.keep is not None:
             mask &= self.keep[j.long()]
