@@ -2,6 +2,7 @@
 
 from core.attention.attend import BACKENDS, attend, attend_sources
 from core.attention.blocks import Blocks, Blockwise, Random
+from core.attention.heads import HeadGroups, HeadPlan
 from core.attention.keyed import KeyedIndex, keyed_attend, keyed_index
 from core.attention.learned import Learned, TopK, chosen_blocks
 from core.attention.patterns import Causal, Dense, Pattern, Window, pattern_from_dict
@@ -20,6 +21,8 @@ __all__ = [
     "Dilated",
     "Fixed",
     "Global",
+    "HeadGroups",
+    "HeadPlan",
     "KeyedIndex",
     "Learned",
     "LogSparse",

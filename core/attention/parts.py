@@ -108,7 +108,7 @@ class Part:
 
     def _keys_split(self, step: int) -> Iterator[Part]:
         """Pieces of `step` keys of a single block."""
-        assert not isinstance(self.cols, Shifts)
+        assert isinstance(self.cols, Run | Pick)
         for at in range(0, self.cols.width, step):
             some = self.cols.within_block(at, min(at + step, self.cols.width))
             yield replace(self, cols=some)

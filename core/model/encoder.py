@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from core.attention import BACKENDS, Pattern, Window, pattern_from_dict
+from core.attention import BACKENDS, HeadGroups, Pattern, Window, pattern_from_dict
 from core.errors import ConfigError
 from core.model.block import ACTIVATIONS, NORMS, Block
 from core.model.padding import real_span
@@ -59,7 +59,13 @@ class EncoderConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}: got {value}, expected at least 1")
-        check_heads(self.dim, self.heads, self.heads if self.kv_heads is None else self.kv_heads)
+        keys = self.heads if self.kv_heads is None else self.kv_heads
+        check_heads(self.dim, self.heads, keys)
+        if isinstance(self.pattern, HeadGroups) and self.pattern.kv_heads != keys:
+            raise ConfigError(
+                f"pattern: got groups of {self.pattern.kv_heads} heads of keys together, expected "
+                f"the {keys} of the encoder"
+            )
         for name in ("dropout", "stochastic_depth"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: got {getattr(self, name)}, expected 0 <= {name} < 1")
