@@ -9,28 +9,25 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from core.attention import Blocks, Dense, Global, Pattern
+from core.attention import Blocks, Dense, Global, HeadGroups, Pattern
 
 _PAPER_LENGTHS = (1024, 3072, 4096)  # for these it draws from the first 1024 tokens' blocks
 
 
-def bigbird_patterns(model: nn.Module, length: int) -> tuple[tuple[Pattern, ...], ...]:
-    """For each layer of a `BigBirdModel` one pattern a head, for sequences of `length` tokens.
-
-    One for all heads where attention is full.
-    """
+def bigbird_patterns(model: nn.Module, length: int) -> tuple[Pattern, ...]:
+    """One for each layer of a `BigBirdModel`, for sequences of `length` tokens."""
     config: Any = model.config
     block, slots = config.block_size, config.num_random_blocks
     layers: Any = model.encoder
     rows = -(-length // block)  # it pads to whole blocks
     if model.attention_type == "original_full" or length <= (5 + 2 * slots) * block:
-        return ((Dense(),),) * len(layers.layer)
+        return (Dense(),) * len(layers.layer)
     return tuple(
-        _patterns(_drawn(layer.attention.self, rows), rows, block) for layer in layers.layer
+        _pattern(_drawn(layer.attention.self, rows), rows, block) for layer in layers.layer
     )
 
 
-def _patterns(tables: list[Any], rows: int, block: int) -> tuple[Pattern, ...]:
+def _pattern(tables: list[Any], rows: int, block: int) -> Pattern:
     """First and last block global, the window of three blocks, each head's random blocks."""
     edges = Global((*range(block), *range((rows - 1) * block, rows * block)))
     heads: list[Pattern] = []
@@ -40,7 +37,8 @@ def _patterns(tables: list[Any], rows: int, block: int) -> tuple[Pattern, ...]:
             for row in range(1, rows - 1)
         ]
         heads.append(edges | Blocks(block, ((), *middle)))
-    return tuple(heads)
+    same = len(set(heads)) == 1
+    return heads[0] if same else HeadGroups(tuple((head, 1) for head in heads))
 
 
 def _drawn(attention: Any, rows: int) -> list[Any]:

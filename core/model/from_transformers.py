@@ -66,7 +66,7 @@ def from_longformer(model: nn.Module, global_tokens: Iterable[int] = ()) -> Post
         model,
         PostNormConfig(
             **_shape(config),
-            patterns=tuple((longformer(window // 2, tokens),) for window in windows),
+            patterns=tuple(longformer(window // 2, tokens) for window in windows),
             first_position=config.pad_token_id + 1,
             global_tokens=tokens,
         ),

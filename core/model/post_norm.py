@@ -7,13 +7,12 @@ the start here takes `SparseEncoder`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from core.attention import Dense, Pattern, Plan, attend
+from core.attention import Dense, HeadPlan, Pattern, Plan, attend
 from core.errors import ConfigError
 from core.model.padding import real_span
 
@@ -32,7 +31,7 @@ class PostNormConfig:
     Attributes:
         vocabulary, positions, types: rows of the embeddings of token id, position and type.
         dim, heads, hidden: channels of a token, attention heads, width of the feed-forward layer.
-        patterns: which token attends to which, for each layer: one pattern, or one a head.
+        patterns: which token attends to which, one for each layer.
         activation: one of `ACTIVATIONS`.
         eps: of the layer norms.
         dropout: share of channels dropped on embeddings and residual branches in training.
@@ -50,7 +49,7 @@ class PostNormConfig:
     dim: int
     heads: int
     hidden: int
-    patterns: tuple[tuple[Pattern, ...], ...]
+    patterns: tuple[Pattern, ...]
     types: int = 1
     activation: str = "gelu"
     eps: float = 1e-12
@@ -69,12 +68,6 @@ class PostNormConfig:
         if self.activation not in ACTIVATIONS:
             known = tuple(ACTIVATIONS)
             raise ConfigError(f"activation: got {self.activation!r}, expected one of {known}")
-        for at, layer in enumerate(self.patterns):
-            if len(layer) not in (1, self.heads):
-                raise ConfigError(
-                    f"patterns: got {len(layer)} in layer {at}, expected 1 or one for each of "
-                    f"{self.heads} heads"
-                )
 
 
 class PostNormEncoder(nn.Module):
@@ -123,9 +116,8 @@ class PostNormEncoder(nn.Module):
         x_BND = x_BND + self.types(torch.zeros_like(tokens) if types is None else types)
         x_BND = self.dropout(self.norm(x_BND))
         bounds = None if padding is None else real_span(padding, x_BND)
-        for layer, patterns in zip(self.layers, config.patterns, strict=True):
-            plans = [pattern.plan(range(n), range(n), config.block) for pattern in patterns]
-            x_BND = layer(x_BND, plans, bounds)
+        for layer, pattern in zip(self.layers, config.patterns, strict=True):
+            x_BND = layer(x_BND, pattern.plan(range(n), range(n), config.block), bounds)
         return x_BND
 
 
@@ -145,8 +137,8 @@ class PostNormLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(dim, config.eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BND: Tensor, plans: Sequence[Plan], bounds: Tensor | None) -> Tensor:
-        x_BND = self.attention_norm(x_BND + self.dropout(self.attention(x_BND, plans, bounds)))
+    def forward(self, x_BND: Tensor, plan: Plan | HeadPlan, bounds: Tensor | None) -> Tensor:
+        x_BND = self.attention_norm(x_BND + self.dropout(self.attention(x_BND, plan, bounds)))
         return self.ffn_norm(x_BND + self.dropout(self.ffn(x_BND)))
 
 
@@ -164,13 +156,9 @@ class PostNormAttention(nn.Module):
             self.global_query = nn.Linear(dim, dim, bias=config.bias)
             self.global_key_value = nn.Linear(dim, 2 * dim, bias=config.bias)
 
-    def forward(self, x_BND: Tensor, plans: Sequence[Plan], bounds: Tensor | None) -> Tensor:
-        # heads that share a plan go through it together
-        size = self.heads // len(plans)
-        qkv_BHND = self._split(self.project_in(x_BND), 3)
-        of_plan = zip(plans, *(x.split(size, dim=1) for x in qkv_BHND), strict=True)
-        heads = [attend(q, k, v, p, bounds, backend=self.backend) for p, q, k, v in of_plan]
-        out_BHND = torch.cat(heads, dim=1) if len(heads) > 1 else heads[0]
+    def forward(self, x_BND: Tensor, plan: Plan | HeadPlan, bounds: Tensor | None) -> Tensor:
+        q_BHND, k_BHND, v_BHND = self._split(self.project_in(x_BND), 3)
+        out_BHND = attend(q_BHND, k_BHND, v_BHND, plan, bounds, backend=self.backend)
         if self.global_tokens:
             at = torch.tensor(self.global_tokens, device=x_BND.device)
             out_BHND = out_BHND.index_copy(2, at, self._global_rows(x_BND, at, bounds))

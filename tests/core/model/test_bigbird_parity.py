@@ -1,13 +1,11 @@
 """transformers' BigBird in training mode and ours, on the same weights, are the same function."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from transformers import BigBirdConfig, BigBirdModel
 
-from core.attention import Dense
+from core.attention import Dense, HeadGroups
 from core.errors import ConfigError
 from core.model.from_transformers import from_bigbird
 from tests.core.model.parity import TINY, Batch, assert_same, batch
@@ -56,19 +54,19 @@ def test_full_attention_is_dense():
     for theirs in (bigbird(torch.float64, attention_type="original_full"), bigbird(torch.float64)):
         n = 100 if theirs.attention_type == "original_full" else 44  # too short for blocks
         ours, given = from_bigbird(theirs, n), batch(n, 9, PAD)
-        assert set(ours.config.patterns) == {(Dense(),)}
+        assert set(ours.config.patterns) == {Dense()}
         assert_same(theirs, their_forward(theirs, given), ours, given, 1e-8)
 
 
 def test_heads_and_layers_have_blocks_of_their_own():
     layers = from_bigbird(bigbird(torch.float32), 100).config.patterns
-    assert len({pattern for layer in layers for pattern in layer}) == 2 * 2
+    assert all(isinstance(layer, HeadGroups) for layer in layers)
+    assert len({pattern for layer in layers for pattern, _ in layer.groups}) == 2 * 2
 
 
-def test_as_many_patterns_as_heads_are_needed():
-    config = from_bigbird(bigbird(torch.float32), 100).config
-    with pytest.raises(ConfigError, match="got 3 in layer 0, expected 1 or one for each of 2"):
-        replace(config, patterns=((Dense(),) * 3,))
+def test_a_single_head_equals_too():
+    theirs, given = bigbird(torch.float64, num_attention_heads=1), batch(100, 9, PAD)
+    assert_same(theirs, their_forward(theirs, given), from_bigbird(theirs, 100), given, 1e-8)
 
 
 def test_loading_leaves_the_model_and_the_global_generator_as_they_were():
