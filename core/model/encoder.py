@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from core.attention import BACKENDS, HeadGroups, Pattern, Window, pattern_from_dict
 from core.errors import ConfigError
 from core.model.block import ACTIVATIONS, NORMS, Block
+from core.model.padding import real_span
 from core.model.sparse_attention import check_heads
 
 
@@ -123,7 +124,7 @@ class SparseEncoder(nn.Module):
         """
         n = x_BND.shape[1]
         plan = self.config.pattern.plan(range(n), range(n), self.config.block)
-        bounds = None if padding is None else _real_span(padding, x_BND)
+        bounds = None if padding is None else real_span(padding, x_BND)
         if positions is None:
             positions = torch.arange(n, device=x_BND.device)
         again = self.config.checkpoint and self.training and torch.is_grad_enabled()
@@ -133,27 +134,3 @@ class SparseEncoder(nn.Module):
             else:
                 x_BND = block(x_BND, plan, positions, bounds)
         return self.norm(x_BND)
-
-
-def _real_span(padding: Tensor, x_BND: Tensor) -> Tensor | None:
-    """Bounds int32 [B, N, 2] that keep every query to the real tokens; None where all are."""
-    expected = x_BND.shape[:2]
-    if padding.shape != expected or padding.dtype != torch.bool:
-        raise ConfigError(
-            f"padding: got {padding.dtype} {tuple(padding.shape)}, "
-            f"expected torch.bool {tuple(expected)}"
-        )
-    if bool(padding.all()):
-        return None
-    count = padding.sum(1)
-    first = padding.int().argmax(1)
-    index = torch.arange(padding.shape[1], device=padding.device)
-    span = (index >= first[:, None]) & (index < (first + count)[:, None])
-    if not bool((span == padding).all()):
-        row = int((span != padding).any(1).nonzero()[0])
-        raise ConfigError(
-            f"padding: got a gap between the real tokens of sequence {row}, "
-            "expected neighbours with padding around them only"
-        )
-    ends = torch.stack((first, first + count), -1).int()
-    return ends[:, None].expand(-1, padding.shape[1], -1)
