@@ -64,14 +64,19 @@ def _whole_pattern(node: DictConfig) -> Pattern:
             return a.bigbird(node.radius, node.random_blocks, tokens, node.seed)
         case "dense":
             return a.Dense()
+        case "auto":
+            raise ConfigError(
+                "attention=auto is for pipelines.train, which chooses by short trainings; name a "
+                "pattern here"
+            )
         case other:
             raise ConfigError(
                 f"attention.kind: found {other!r}, expected the name of a file of conf/attention"
             )
 
 
-def encoder(config: DictConfig) -> EncoderConfig:
-    """Groups `model` and `attention` -> the encoder."""
+def encoder(config: DictConfig, attends: Pattern) -> EncoderConfig:
+    """Group `model` and a pattern -> the encoder."""
     from core.model.encoder import EncoderConfig
 
     m = config.model
@@ -88,7 +93,7 @@ def encoder(config: DictConfig) -> EncoderConfig:
         dropout=m.dropout,
         stochastic_depth=m.stochastic_depth,
         checkpoint=m.checkpoint,
-        pattern=pattern(config.attention),
+        pattern=attends,
     )
 
 

@@ -23,7 +23,7 @@ from domains.finance.config import (
     parse_delay,
 )
 from domains.finance.schema import load_schema, named_schema, parse_schema, ready_schemas
-from domains.finance.task import keyed_config
+from domains.finance.views import keyed_config
 
 STATED = {
     "id": "i",
