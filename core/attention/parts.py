@@ -17,7 +17,7 @@ from core.attention.axes import KeyAxis, Pick, RowAxis, Run
 
 _WORTH_TRIMMING = 0.9  # share of the keys up to which a narrower block pays for its own mask
 Rule = Callable[[Tensor, Tensor], Tensor]
-Name = Literal["band", "columns", "strided", "log", "fixed", "random", "rows"]
+Name = Literal["band", "columns", "strided", "log", "fixed", "blocks", "rows"]
 
 
 @dataclass(frozen=True, eq=False)

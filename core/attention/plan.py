@@ -2,7 +2,7 @@
 
 Disjointness is by construction (`core.attention.layout`). Rows of global tokens are one part each
 kind, over all keys; the columns of global tokens are parts over the other rows; the band, the
-other sets of distances, fixed and random blocks follow, each with what is left for it. Cost is
+other sets of distances, fixed and drawn blocks follow, each with what is left for it. Cost is
 O(blocks that are not empty).
 """
 
@@ -21,7 +21,7 @@ from core.attention.cost import Cost, count
 from core.attention.flex import to_block_mask
 from core.attention.layout.bands import band_parts
 from core.attention.layout.diagonals import diagonal_parts
-from core.attention.layout.draws import random_parts
+from core.attention.layout.draws import block_parts
 from core.attention.layout.layout import Layout, row
 from core.attention.layout.residues import strided_parts
 from core.attention.layout.summaries import fixed_parts
@@ -104,8 +104,8 @@ def _parts(layout: Layout) -> Iterator[Part]:
         yield from of_kind(layout, term)
     for term in layout.fixed:
         yield from fixed_parts(layout, term)
-    for term in layout.random:
-        yield from random_parts(layout, term)
+    for term in layout.blocks:
+        yield from block_parts(layout, term)
     for positions, rule in tokens:
         rows = [position - q.start for position in positions if position in q]
         if rows:
