@@ -149,7 +149,7 @@ def _verdict(node: DictConfig, field: Entrants, place: int, name: str, tries: Se
     if field.dense is not None and name == field.dense.name:
         return "dense twin: for comparison only"
     if not tries:
-        return "chosen untried: nothing else is within the budget"
+        return "chosen untried: no other pattern fits and uses the budget"
     words = "chosen" if place == 0 else f"number {place + 1}"
     limit = node.budget.seconds_per_step
     slow = limit is not None and tries[-1].seconds > limit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -68,7 +69,8 @@ def entrants(bench: Bench, fold: Fold, encoder: EncoderConfig) -> Entrants:
 
     node, task = bench.config.attention, bench.task
     load, twin = task.workload(bench.source, encoder), dense_twin(node.causal)
-    speed, dense = _speed(bench, fold, encoder, load), attention_cost(twin, load)
+    dense = attention_cost(twin, load)
+    speed = cache(lambda: _speed(bench, fold, encoder, load))
 
     def fill(pattern: Pattern) -> float:
         cost, limits = attention_cost(pattern, load), node.budget
@@ -76,7 +78,7 @@ def entrants(bench: Bench, fold: Fold, encoder: EncoderConfig) -> Entrants:
         if limits.share_of_dense is not None:
             parts.append(cost / dense / limits.share_of_dense)
         if limits.seconds_per_step is not None:
-            parts.append(speed.step(cost) / limits.seconds_per_step)
+            parts.append(speed().step(cost) / limits.seconds_per_step)
         return max(parts)
 
     within, left_out = candidates(
@@ -91,7 +93,7 @@ def entrants(bench: Bench, fold: Fold, encoder: EncoderConfig) -> Entrants:
     within = [*within, whole] if choosable else within
     if not within:
         raise _nothing_fits(node, left_out, load.tokens)
-    return Entrants(within, left_out, None if choosable else whole, load, speed)
+    return Entrants(within, left_out, None if choosable else whole, load, speed())
 
 
 def _speed(bench: Bench, fold: Fold, encoder: EncoderConfig, load: Workload) -> Speed:

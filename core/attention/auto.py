@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from math import isqrt
 
+from core.attention.blocks import Random
 from core.attention.patterns import Causal, Dense, Pattern, Window
 from core.attention.published import bigbird, logsparse, longformer, sparse_transformer
 from core.attention.steps import Dilated, Fixed, Strided
-from core.attention.tokens import Random
 
 Sizes = tuple[tuple[str, int], ...]
 LEAST_FILL = 0.5  # what uses less of the budget even at its largest is no answer to it
