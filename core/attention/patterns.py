@@ -64,12 +64,13 @@ class Pattern(ABC):
             reach = wider(reach, term.reach())
         return reach
 
-    def plan(self, q: range, kv: range, block: int = 64) -> Plan:
+    def plan(self, q: range, kv: range, block: int | None = None) -> Plan:
         """The cached plan for queries at positions `q` and keys at positions `kv`.
 
         Args:
             q, kv: absolute positions, step 1; `kv` may start after 0 in a stream.
-            block: rows a block of the sliding window; changes speed, never the result.
+            block: rows a block of the sliding window; changes speed, never the result. Each
+                backend takes the size that suits it where None.
         """
         from core.attention.plan import build_plan
 
