@@ -37,7 +37,7 @@ class Workload:
     layers: int
     heads: int
     size: int
-    block: int = 64
+    block: int | None = None
 
 
 @dataclass(frozen=True)
