@@ -85,8 +85,7 @@ def choice_table(choice: Mapping[str, Any]) -> Table:
     ]
     strong = frozenset(i for i, row in enumerate(rows) if row["verdict"].startswith("chosen"))
     limits = " and ".join(f"{k}={v:g}" for k, v in choice["budget"].items() if v is not None)
-    again = {row["name"]: row["attention"] for row in choice["within"]}
-    chosen = "; ".join(f"{fold}: {again[name]}" for fold, name in choice["chosen"].items())
+    chosen = "; ".join(f"{fold}: {line}" for fold, line in choice["again"].items())
     caption = (
         f"Budget {limits} at {choice['tokens']} tokens. Losses of different steps do not compare. "
         "A fold with a test chose by its own validation rows; a refit took the best over the "
@@ -148,8 +147,6 @@ def _measured(tries: Sequence[Try]) -> dict[str, Any]:
 def _verdict(node: DictConfig, field: Entrants, place: int, name: str, tries: Sequence[Try]) -> str:
     if field.dense is not None and name == field.dense.name:
         return "dense twin: for comparison only"
-    if not tries:
-        return "chosen untried: no other pattern fits and uses the budget"
     words = "chosen" if place == 0 else f"number {place + 1}"
     limit = node.budget.seconds_per_step
     slow = limit is not None and tries[-1].seconds > limit

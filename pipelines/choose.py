@@ -62,6 +62,10 @@ def choose(
 ) -> dict[str, Any]:
     """The content of attention_choice.json, written or, in a resumed run, found there.
 
+    Keys: budget; tokens of a sequence; within, the patterns within the budget (name, attention as
+    a command line asks for it, saved as in a bundle); chosen, a name by fold; again, the same as
+    a command line; table, a row for every pattern and fold.
+
     Raises:
         ConfigError: no pattern fits the budget.
     """
@@ -93,8 +97,6 @@ def _halving(
     Every round trains for twice the steps of the one before and keeps the better share.
     """
     tries, most = bench.config.attention.tries, bench.config.trainer.steps
-    if len(field.within) == 1:
-        return {field.within[0].name: []}
     found: dict[str, list[Try]] = {one.name: [] for one in field.within}
     alive, ranked, steps = list(field.within), [], min(tries.steps, most)
     while alive:
@@ -125,14 +127,17 @@ def _record(
     best = min(names, key=lambda name: sum(order.index(name) for order in ranks.values()))
     chosen = {fold.name: ranks[fold.name][0] if fold.name in ranks else best for fold in folds}
     within = [described(one, node) for one in field.within]
+    again = {row["name"]: row["attention"] for row in within}
     for fold, name in chosen.items():
-        said = next(row["attention"] for row in within if row["name"] == name)
-        how = "from its own validation rows" if fold in ranks else "best over the folds"
-        log.info("fold %s: chose %s of %d within the budget, %s", fold, said, len(names), how)
+        how = "by its own validation rows" if fold in ranks else "best over the folds"
+        log.info(
+            "fold %s: chose %s of %d within the budget, %s", fold, again[name], len(names), how
+        )
     return {
         "budget": {key: node.budget[key] for key in node.budget},
         "tokens": field.load.tokens,
         "within": within,
         "chosen": chosen,
+        "again": {fold: again[name] for fold, name in chosen.items()},
         "table": choice_rows(node, field, tried),
     }

@@ -98,7 +98,7 @@ def _train(
         "bundle": str(run.bundle),
         "resumed": run.resumed,
         "set_aside": set_aside,
-        **({} if choice is None else {"attention": choice["chosen"][folds[-1].name]}),
+        **({} if choice is None else {"attention": choice["again"][folds[-1].name]}),
         "metrics": {m.metric: round(m.value, 4) for m in metrics if m.model == "ours"},
     }
 

@@ -74,7 +74,8 @@ def test_the_choice_is_in_the_run_the_bundle_and_the_report(auto_run: Path) -> N
     page = (auto_run / "report.html").read_text()
     assert "Choice of the attention pattern" in page
     assert all(f"<td>{name}</td>" in page for name in rows)
-    assert "fold even: chose attention=" in (auto_run / "train.log").read_text()
+    said = f"fold even: chose {choice['again']['even']} of {len(saved)} within the budget"
+    assert said in (auto_run / "train.log").read_text()
 
 
 def test_what_was_chosen_can_be_asked_for_by_name(auto_run: Path) -> None:
