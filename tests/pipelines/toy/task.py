@@ -131,7 +131,7 @@ class ToyTask:
         return {"zero": frame.with_columns(pl.lit(0.0).alias("raw"))}
 
     def label_intervals(self, source: ToySource, fold: Fold) -> list[str]:
-        return [f"row:{r}-{r + 1}" for r in fold.train]
+        return [f"row:{r}-{r + 1}" for r in [*fold.train, *fold.validation]]
 
     def seen_rows(self, source: ToySource, intervals: Sequence[str]) -> pl.Series:
         seen = [int(i.removeprefix("row:").split("-")[0]) for i in intervals]
