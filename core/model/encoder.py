@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from core.attention import BACKENDS, HeadGroups, Pattern, Window, pattern_from_dict
+from core.attention.auto import Workload
 from core.errors import ConfigError
 from core.model.block import ACTIVATIONS, NORMS, Block
 from core.model.padding import real_span
@@ -73,6 +74,12 @@ class EncoderConfig:
         for name, choices in known.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: got {getattr(self, name)!r}, expected one of {choices}")
+
+    def workload(self, tokens: int, sequences: float, block: int | None = None) -> Workload:
+        """The attention of a step on so many sequences of so many tokens."""
+        block = self.block if block is None else block
+        size = self.dim // self.heads
+        return Workload(tokens, sequences, self.layers, self.heads, size, block)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
