@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 
 import torch
 
@@ -26,6 +30,52 @@ def interleaved(
                 counted[name].append(_seconds(function))
                 spent[name] += counted[name][-1]
     return {name: runs or [first[name]] for name, runs in counted.items()}
+
+
+class PeakMemory:
+    """Peaks of runs on CPU, each in a process of its own, since a process keeps its highest.
+
+    The processes come from a server that has imported `module` and done nothing else.
+    """
+
+    def __init__(self, module: str) -> None:
+        self.processes = multiprocessing.get_context("forkserver")
+        self.processes.set_forkserver_preload([module])
+
+    def mb(self, prepare: Callable[..., Callable[[], object]], *arguments: object) -> float:
+        """Memory in MB that the run which `prepare(*arguments)` returns needs beyond what was
+        there when it began."""
+        receiver, sender = self.processes.Pipe(duplex=False)
+        process = self.processes.Process(target=_peak, args=(sender, prepare, arguments))
+        process.start()
+        sender.close()
+        found = receiver.recv()
+        process.join()
+        return found
+
+
+def _peak(
+    sender: Connection, prepare: Callable[..., Callable[[], object]], arguments: tuple[object, ...]
+) -> None:
+    function = prepare(*arguments)
+    before = _highest()
+    function()
+    sender.send((_highest() - before) / 1e6)
+
+
+def _highest() -> int:
+    """The most bytes of this process that were in memory at a time."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def cuda_peak_mb(function: Callable[[], object]) -> float:
+    """Memory in MB that torch allocates on a GPU in a run, beyond what it had before."""
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    function()
+    _finish()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
 def _seconds(function: Callable[[], object]) -> float:
