@@ -6,7 +6,8 @@ are local: 0 is the first row of the tensor, whatever its position.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -181,40 +182,64 @@ class Slots:
 
 @dataclass(frozen=True, eq=False)
 class Gather:
-    """Blocks of indices that differ between groups, int64 [G, C, width]; -1 as in `Pick`."""
+    """Blocks of key blocks that differ between groups: `first`, int64 [G, C, S], is the index of
+    the first of `size` neighbours. Those outside of 0 .. keys - 1 count for nothing.
 
-    table: Tensor
+    `scratch` is where the pieces of a part write what they take, one after the other: memory that
+    is fresh for each would cost as much as the copy. What `take` returns holds until the next.
+    """
+
+    first: Tensor
+    size: int
+    keys: int
+    scratch: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
-        return self.table.shape[1]
+        return self.first.shape[1]
 
     @property
     def width(self) -> int:
-        return self.table.shape[2]
+        return self.first.shape[2] * self.size
+
+    @cached_property
+    def gaps(self) -> bool:
+        return bool(((self.first < 0) | (self.first > self.keys - self.size)).any())
 
     def index(self) -> Tensor:
-        """int32 [G, C, width]."""
-        return self.table.int()
+        """int32 [G, C, width]; -1 as in `Pick`."""
+        each = (self.first[..., None] + torch.arange(self.size)).flatten(2)
+        return each.masked_fill((each < 0) | (each >= self.keys), -1).int()
 
     def take(self, x_GND: Tensor) -> Tensor:
-        flat = x_GND.flatten(0, 1).index_select(0, self._flat(x_GND))
-        return flat.view(*self.table.shape, x_GND.shape[2])
+        rows, index = self._rows(x_GND)
+        held = self.scratch.get(x_GND.data_ptr())
+        wanted = len(index) * rows.shape[1]
+        if held is None or held.numel() < wanted:
+            held = self.scratch[x_GND.data_ptr()] = x_GND.new_empty(wanted)
+        taken = held[:wanted]
+        torch.index_select(rows, 0, index, out=taken.view(len(index), -1))
+        return taken.view(*self.first.shape[:2], self.width, x_GND.shape[2])
 
     def add(self, into_GND: Tensor, blocks: Tensor) -> None:
-        size = into_GND.shape[2]
-        into_GND.view(-1, size).index_add_(0, self._flat(into_GND), blocks.reshape(-1, size))
+        rows, index = self._rows(into_GND)
+        rows.index_add_(0, index, blocks.reshape(-1, rows.shape[1]))
 
     def blocks(self, first: int, last: int) -> Gather:
-        return Gather(self.table[:, first:last])
+        return replace(self, first=self.first[:, first:last])
 
     def ends(self) -> tuple[Tensor, Tensor]:
-        both = Pick(self.table.transpose(0, 1).flatten(1))
-        return both.ends()
+        return Pick(self.index().transpose(0, 1).flatten(1).long()).ends()
 
-    def _flat(self, x_GND: Tensor) -> Tensor:
-        starts = x_GND.shape[1] * torch.arange(len(self.table))
-        return (self.table.clamp_min(0) + starts[:, None, None]).flatten()
+    def _rows(self, x_GND: Tensor) -> tuple[Tensor, Tensor]:
+        """The tensor as a list of rows, whole blocks where the list has them, and which to take."""
+        groups, keys, channels = x_GND.shape
+        blocks = keys % self.size == 0 and bool((self.first % self.size == 0).all())
+        size = self.size if blocks else 1
+        starts = torch.arange(groups)[:, None, None] * (keys // size)
+        local = self.first // size if blocks else self.index().long()
+        index = local.clamp(0, keys // size - 1) + starts
+        return x_GND.view(-1, size * channels), index.flatten()
 
 
 RowAxis = Run | Pick

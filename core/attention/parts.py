@@ -67,7 +67,8 @@ class Part:
         """Whether every pair of the blocks counts, so that no mask is needed."""
         limited = self.left is not None or self.right is not None
         ruled = self.keep is not None or self.rule is not None
-        gaps = isinstance(self.cols, Pick | Gather) and bool((self.cols.table < 0).any())
+        gaps = isinstance(self.cols, Pick) and bool((self.cols.table < 0).any())
+        gaps = gaps or (isinstance(self.cols, Gather) and self.cols.gaps)
         return not (limited or ruled or gaps)
 
     def blocks(self, first: int, last: int) -> Part:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from core.attention.axes import Gather, Slots
@@ -22,69 +21,59 @@ def chosen_pieces(
     plan: Plan, bounds: Tensor | None, choices: Sequence[Choice], k_GND: Tensor, size: Size
 ) -> Iterator[Piece]:
     """A piece holds a few block rows of all heads; `choices` are those of `plan.learned`."""
-    groups, _, channels = k_GND.shape
+    groups, keys, channels = k_GND.shape
+    scratch: dict[int, Tensor] = {}
     for part in plan.parts:
         cols = part.cols
-        if isinstance(cols, Slots):
-            rows = MASK_AREA // (groups * part.rows.width * cols.width)
-            step = max(1, min(rows, size.numbers // (groups * channels * cols.width)))
-            for at in range(0, part.count, step):
-                end = min(at + step, part.count)
-                some = replace(part, rows=part.rows.blocks(at, end))
-                yield from _chosen(some, cols.blocks(at, end), plan, bounds, choices, k_GND)
+        if not isinstance(cols, Slots):
+            continue
+        rows = MASK_AREA // (groups * part.rows.width * cols.width)
+        step = max(1, min(rows, size.numbers // (groups * channels * cols.width)))
+        for at in range(0, part.count, step):
+            end = min(at + step, part.count)
+            table = choices[cols.choice].table[..., cols.first + at : cols.first + end, :]
+            first = _starts(table.flatten(0, 1), cols.size, plan.kv, part.starts)
+            if first.shape[2]:
+                gather = Gather(first, cols.size, keys, scratch)
+                some = replace(part, rows=part.rows.blocks(at, end), cols=gather)
+                mask = _mask(some, gather, bounds, choices[: cols.choice])
+                added = (None, None) if mask is None else additive(mask, k_GND.dtype)
+                yield Piece(slice(groups), some, *added)
 
 
-def _chosen(
-    part: Part,
-    cols: Slots,
-    plan: Plan,
-    bounds: Tensor | None,
-    choices: Sequence[Choice],
-    k_GND: Tensor,
-) -> Iterator[Piece]:
-    table_GCS = choices[cols.choice].table[..., cols.first : cols.first + cols.count, :]
-    table_GCS = table_GCS.flatten(0, 1)
-    used = (table_GCS >= 0).any(0).any(0)
-    if not bool(used.any()):
-        if not part.starts:
-            return
-        used[0] = True  # rows that no part starts would hold anything
-    keys = _keys(table_GCS[..., used], cols.size, plan.kv)
-    part = replace(part, cols=Gather(keys))
-    earlier = choices[: cols.choice]
-    everyone = slice(len(k_GND))
-    if part.rule is None and not earlier and not _cut(part, bounds):
+def _starts(table_GCS: Tensor, size: int, kv: range, some: bool) -> Tensor:
+    """The local index of the first key of each block, below 0 for none, without the slots that
+    no row uses; with `some`, one stays, so that there is a result if an empty one."""
+    first = (table_GCS * size - kv.start).masked_fill(table_GCS < 0, -size)
+    used = ((first > -size) & (first < len(kv))).any(0).any(0)
+    used[0] |= some and not used.any()
+    return first[..., used]
+
+
+def _mask(
+    part: Part, keys: Gather, bounds: Tensor | None, earlier: Sequence[Choice]
+) -> Tensor | None:
+    """bool [G or 1, C or 1, R, K]; None where all pairs count."""
+    if part.rule is None and not earlier and not _cut(part, keys, bounds):
         if part.full:
-            yield Piece(everyone, part, None, None)
-            return
-        if (part.left, part.right) == (None, 0) and bool((keys >= 0).all()):
+            return None
+        if (part.left, part.right) == (None, 0) and not keys.gaps:
             # only the own block, the first slot, holds keys after a query: one mask for all
-            one = replace(part, rows=part.rows.blocks(0, 1), cols=Gather(keys[:1, :1]))
-            yield Piece(everyone, part, *additive(one.mask(), k_GND.dtype))
-            return
+            one = replace(keys, first=keys.first[:1, :1])
+            return replace(part, rows=part.rows.blocks(0, 1), cols=one).mask()
     mask = part.mask(bounds)
-    i, j = part.rows.index().long() + part.origin[0], keys + part.origin[1]
+    i, j = part.rows.index().long() + part.origin[0], keys.index().long() + part.origin[1]
     for choice in earlier:
         mask &= ~choice.holds(i[..., None], j[..., None, :])
-    yield Piece(everyone, part, *additive(mask, k_GND.dtype))
+    return mask
 
 
-def _keys(table_GCS: Tensor, size: int, kv: range) -> Tensor:
-    """Local keys int64 [G, C, S * size] of key blocks, -1 where there is none."""
-    keys = table_GCS[..., None] * size + torch.arange(size) - kv.start
-    absent = (table_GCS < 0)[..., None] | (keys < 0) | (keys >= len(kv))
-    return keys.masked_fill(absent, -1).flatten(2)
-
-
-def _cut(part: Part, bounds: Tensor | None) -> bool:
+def _cut(part: Part, keys: Gather, bounds: Tensor | None) -> bool:
     """Whether bounds may take some pair away."""
     if bounds is None:
         return False
     bound = part.rows.take(bounds)
     low, high = bound[..., 0].amax(-1), bound[..., 1].amin(-1)  # what all rows of a block see
-    assert isinstance(part.cols, Gather)
-    keys = part.cols.table
-    first = keys.masked_fill(keys < 0, keys.max()).amin(-1)
-    heads = len(keys) // len(low) if len(low) > 1 else 1
-    low, high = (x.repeat_interleave(heads, 0) for x in (low, high))
-    return bool(((low > first) | (high <= keys.amax(-1))).any())
+    heads = len(keys.first) // len(low) if len(low) > 1 else 1
+    low, high = (x.repeat_interleave(heads, 0)[..., None] for x in (low, high))
+    return bool(((low > keys.first) | (high < keys.first + keys.size)).any())
