@@ -70,6 +70,11 @@ def _whole_pattern(node: DictConfig) -> Pattern:
             return a.HeadGroups(tuple(_group(group) for group in node.groups))
         case "dense":
             return a.Dense()
+        case "auto":
+            raise ConfigError(
+                "attention=auto is for pipelines.train, which chooses by short trainings; name a "
+                "pattern here"
+            )
         case other:
             raise ConfigError(
                 f"attention.kind: found {other!r}, expected the name of a file of conf/attention"
@@ -93,8 +98,8 @@ def _group(node: DictConfig) -> tuple[Pattern, int]:
     return pattern(whole), kv_heads
 
 
-def encoder(config: DictConfig) -> EncoderConfig:
-    """Groups `model` and `attention` -> the encoder."""
+def encoder(config: DictConfig, attends: Pattern) -> EncoderConfig:
+    """Group `model` and a pattern -> the encoder."""
     from core.model.encoder import EncoderConfig
 
     m = config.model
@@ -111,7 +116,7 @@ def encoder(config: DictConfig) -> EncoderConfig:
         dropout=m.dropout,
         stochastic_depth=m.stochastic_depth,
         checkpoint=m.checkpoint,
-        pattern=pattern(config.attention),
+        pattern=attends,
     )
 
 

@@ -121,6 +121,32 @@ class DenseSchema:
 
 
 @dataclass
+class BudgetSchema:
+    """At least one; where both are given both hold."""
+
+    share_of_dense: float | None = None
+    seconds_per_step: float | None = None
+
+
+@dataclass
+class TriesSchema:
+    """Short trainings; see pipelines.choose."""
+
+    steps: int = 50
+    keep: float = 0.5
+    batches: int = 20
+
+
+@dataclass
+class AutoSchema:
+    kind: str = "auto"
+    budget: BudgetSchema = field(default_factory=BudgetSchema)
+    tries: TriesSchema = field(default_factory=TriesSchema)
+    global_positions: list[int] = field(default_factory=lambda: [0])
+    causal: bool = False
+
+
+@dataclass
 class TrainerSchema:
     """Optimiser and length of one training; see core.training.fit and core.training.module."""
 
@@ -214,6 +240,7 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema/attention", "topk"): TopKSchema,
     ("schema/attention", "heads"): HeadsSchema,
     ("schema/attention", "dense"): DenseSchema,
+    ("schema/attention", "auto"): AutoSchema,
 }
 
 

@@ -10,6 +10,8 @@ from core.attention.plan import Plan
 from core.attention.published import bigbird, logsparse, longformer, sparse_transformer
 from core.attention.selection import select_blocks
 from core.attention.steps import Dilated, Fixed, LogSparse, Strided
+from core.attention.stream import StreamState
+from core.attention.stream_keyed import KeyedStreamState
 from core.attention.tokens import Global
 
 __all__ = [
@@ -24,11 +26,13 @@ __all__ = [
     "HeadGroups",
     "HeadPlan",
     "KeyedIndex",
+    "KeyedStreamState",
     "Learned",
     "LogSparse",
     "Pattern",
     "Plan",
     "Random",
+    "StreamState",
     "Strided",
     "TopK",
     "Window",

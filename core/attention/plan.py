@@ -22,6 +22,7 @@ from core.attention.algebra import Term
 from core.attention.axes import Pick, Run, Slots
 from core.attention.cost import Cost, count
 from core.attention.flex import to_block_mask
+from core.attention.grid import grid_area
 from core.attention.layout.bands import band_parts
 from core.attention.layout.choices import chosen_parts, most_pairs
 from core.attention.layout.diagonals import diagonal_parts
@@ -37,6 +38,8 @@ from core.attention.steps import Strided
 from core.errors import ConfigError
 
 BLOCK = 64  # rows a block where nothing else is asked for
+# 12 layers of 12 heads with a pattern each, in the two block sizes of a training step, and room
+_CACHED = 512
 _COUNTED = 1 << 19  # pairs of one mask that are held at a time
 
 
@@ -86,6 +89,11 @@ class Plan:
         """The number of pairs that a block backend computes, masked ones included."""
         return sum(part.area() for part in self.parts)
 
+    def grid_area(self, size: int = 64) -> int:
+        """The number of pairs in the aligned blocks of `size` that the pattern touches, each part
+        counted in its frame, whatever blocks a backend runs."""
+        return grid_area(self.parts, size)
+
     def cost(
         self, size: int, heads: int = 1, batch: int = 1, dtype: torch.dtype = torch.float32
     ) -> Cost:
@@ -101,7 +109,7 @@ class Plan:
         return to_block_mask(self, block, device)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_CACHED)
 def build_plan(pattern: Pattern, q: range, kv: range, block: int | None) -> Plan:
     """See `Pattern.plan`. Raises ConfigError for ranges with a step, or for a block below 1."""
     if q.step != 1 or kv.step != 1 or q.start < 0 or kv.start < 0:
@@ -164,7 +172,7 @@ def _count(part: Part, whole_rows: Tensor) -> int:
     """Pairs of a part, less those of rows that another part replaces."""
     total = 0
     for piece in part.split(_COUNTED, _COUNTED):
-        mask = piece.mask().expand(1, piece.count, -1, -1)[0]
+        mask = piece.mask().expand(1, piece.count, piece.rows.width, -1)[0]
         per_row = mask.sum(-1)
         if part.name != "rows" and len(whole_rows):
             per_row = per_row.masked_fill(torch.isin(piece.rows.index(), whole_rows.int()), 0)

@@ -43,11 +43,14 @@ def node(*overrides: str) -> DictConfig:
     return config(*overrides).attention
 
 
-@pytest.mark.parametrize("path", sorted((CONF / "attention").glob("*.yaml")), ids=lambda p: p.stem)
+NAMES = sorted({path.stem for path in (CONF / "attention").glob("*.yaml")} - {"auto"})
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("causal", [False, True])
-def test_every_file_of_the_group_builds_its_pattern(path: Path, causal: bool) -> None:
-    built = build.pattern(node(f"attention={path.stem}", f"attention.causal={causal}"))
-    expected = EXPECTED[path.stem]
+def test_every_file_of_the_group_builds_its_pattern(name: str, causal: bool) -> None:
+    built = build.pattern(node(f"attention={name}", f"attention.causal={causal}"))
+    expected = EXPECTED[name]
     assert built == (expected & a.Causal() if causal else expected)
     assert built.draw(3)
 
@@ -88,6 +91,11 @@ def test_a_group_that_cannot_be_read_is_refused(group: str, message: str) -> Non
         build.pattern(node("attention=heads", f"attention.groups=[{group}]"))
 
 
+def test_auto_is_no_pattern_until_a_training_has_chosen() -> None:
+    with pytest.raises(ConfigError, match=r"for pipelines\.train"):
+        build.pattern(node("attention=auto"))
+
+
 def test_options_of_the_model_reach_the_encoder() -> None:
     options = {
         "kv_heads": 2,
@@ -96,5 +104,6 @@ def test_options_of_the_model_reach_the_encoder() -> None:
         "stochastic_depth": 0.1,
         "checkpoint": True,
     }
-    built = build.encoder(config(*(f"model.{name}={value}" for name, value in options.items())))
+    configured = config(*(f"model.{name}={value}" for name, value in options.items()))
+    built = build.encoder(configured, a.Dense())
     assert {name: getattr(built, name) for name in options} == options

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
-from core.attention.axes import Gather, Slots
+from core.attention.axes import KeyBlocks, Slots
 from core.attention.backends.pieces import MASK_AREA, Piece, Size, additive
 from core.attention.learned import Choice
 from core.attention.parts import Part
@@ -21,59 +22,67 @@ def chosen_pieces(
     plan: Plan, bounds: Tensor | None, choices: Sequence[Choice], k_GND: Tensor, size: Size
 ) -> Iterator[Piece]:
     """A piece holds a few block rows of all heads; `choices` are those of `plan.learned`."""
-    groups, keys, channels = k_GND.shape
-    scratch: dict[int, Tensor] = {}
+    groups, _, channels = k_GND.shape
     for part in plan.parts:
-        cols = part.cols
-        if not isinstance(cols, Slots):
-            continue
-        rows = MASK_AREA // (groups * part.rows.width * cols.width)
-        step = max(1, min(rows, size.numbers // (groups * channels * cols.width)))
-        for at in range(0, part.count, step):
-            end = min(at + step, part.count)
-            table = choices[cols.choice].table[..., cols.first + at : cols.first + end, :]
-            first = _starts(table.flatten(0, 1), cols.size, plan.kv, part.starts)
-            if first.shape[2]:
-                gather = Gather(first, cols.size, keys, scratch)
-                some = replace(part, rows=part.rows.blocks(at, end), cols=gather)
-                mask = _mask(some, gather, bounds, choices[: cols.choice])
-                added = (None, None) if mask is None else additive(mask, k_GND.dtype)
-                yield Piece(slice(groups), some, *added)
+        slots = part.cols
+        if isinstance(slots, Slots):
+            keys = _keys(choices[slots.choice].table, slots, len(plan.kv), plan.kv.start)
+            plain = part.rule is None and slots.choice == 0 and bounds is None
+            step = size.numbers // (groups * channels * slots.width)
+            if not plain:
+                step = min(step, MASK_AREA // (groups * part.rows.width * slots.width))
+            for at in range(0, part.count, max(1, step)):
+                last = min(at + max(1, step), part.count)
+                some = replace(part, rows=part.rows.blocks(at, last), cols=keys.blocks(at, last))
+                yield from _chosen(some, bounds, choices[: slots.choice], k_GND)
 
 
-def _starts(table_GCS: Tensor, size: int, kv: range, some: bool) -> Tensor:
-    """The local index of the first key of each block, below 0 for none, without the slots that
-    no row uses; with `some`, one stays, so that there is a result if an empty one."""
-    first = (table_GCS * size - kv.start).masked_fill(table_GCS < 0, -size)
-    used = ((first > -size) & (first < len(kv))).any(0).any(0)
-    used[0] |= some and not used.any()
-    return first[..., used]
+def _keys(table_BHRS: Tensor, slots: Slots, keys: int, origin: int) -> KeyBlocks:
+    """The key blocks of all block rows of a part, for each head of each sequence."""
+    table_GCS = table_BHRS[..., slots.first : slots.first + slots.count, :].flatten(0, 1)
+    first = (table_GCS * slots.size - origin).masked_fill_(table_GCS < 0, KeyBlocks.ABSENT)
+    return KeyBlocks(first, slots.size, keys)
 
 
-def _mask(
-    part: Part, keys: Gather, bounds: Tensor | None, earlier: Sequence[Choice]
-) -> Tensor | None:
-    """bool [G or 1, C or 1, R, K]; None where all pairs count."""
+def _chosen(
+    part: Part, bounds: Tensor | None, earlier: Sequence[Choice], k_GND: Tensor
+) -> Iterator[Piece]:
+    keys = part.cols
+    assert isinstance(keys, KeyBlocks)
+    if keys.ragged:
+        used = (keys.first != KeyBlocks.ABSENT).any(0).any(0)
+        if not bool(used.any()):
+            if not part.starts:
+                return
+            used[0] = True  # rows that no part starts would hold anything
+        keys = replace(keys, first=keys.first[..., used])
+        part = replace(part, cols=keys)
+    everyone = slice(len(k_GND))
     if part.rule is None and not earlier and not _cut(part, keys, bounds):
         if part.full:
-            return None
-        if (part.left, part.right) == (None, 0) and not keys.gaps:
+            yield Piece(everyone, part, None, None)
+            return
+        if (part.left, part.right) == (None, 0) and not keys.ragged:
             # only the own block, the first slot, holds keys after a query: one mask for all
-            one = replace(keys, first=keys.first[:1, :1])
-            return replace(part, rows=part.rows.blocks(0, 1), cols=one).mask()
+            own = replace(keys, first=keys.first[:1, :1])
+            one = replace(part, rows=part.rows.blocks(0, 1), cols=own)
+            yield Piece(everyone, part, *additive(one.mask(), k_GND.dtype))
+            return
     mask = part.mask(bounds)
     i, j = part.rows.index().long() + part.origin[0], keys.index().long() + part.origin[1]
     for choice in earlier:
-        mask &= ~choice.holds(i[..., None], j[..., None, :])
-    return mask
+        mask = mask & ~choice.holds(i[..., None], j[..., None, :])
+    yield Piece(everyone, part, *additive(mask, k_GND.dtype))
 
 
-def _cut(part: Part, keys: Gather, bounds: Tensor | None) -> bool:
+def _cut(part: Part, keys: KeyBlocks, bounds: Tensor | None) -> bool:
     """Whether bounds may take some pair away."""
     if bounds is None:
         return False
     bound = part.rows.take(bounds)
     low, high = bound[..., 0].amax(-1), bound[..., 1].amin(-1)  # what all rows of a block see
-    heads = len(keys.first) // len(low) if len(low) > 1 else 1
-    low, high = (x.repeat_interleave(heads, 0)[..., None] for x in (low, high))
-    return bool(((low > keys.first) | (high < keys.first + keys.size)).any())
+    index = keys.index()
+    first = index.masked_fill(index < 0, torch.iinfo(index.dtype).max).amin(-1)
+    heads = len(index) // len(low) if len(low) > 1 else 1
+    low, high = (x.repeat_interleave(heads, 0) for x in (low, high))
+    return bool(((low > first) | (high <= index.amax(-1))).any())
