@@ -31,7 +31,7 @@ def block_parts(layout: Layout, term: Term) -> Iterator[Part]:
     for rows, at in block_rows(layout.q, base.block):
         some = slice(at, at + rows.count)
         without = absent[some] | cut[some]
-        for first, last in _alike((~without).sum(1)):
+        for first, last in stretches((~without).sum(1)):
             whole = _slots(layout, base, drawn[some][first:last], without[first:last])
             if whole is not None:
                 yield Part("blocks", layout.origin, rows.blocks(first, last), whole)
@@ -44,7 +44,7 @@ def block_parts(layout: Layout, term: Term) -> Iterator[Part]:
             yield Part("blocks", layout.origin, picked, parts, *limits, rule=rule)
 
 
-def _alike(counts: Tensor) -> list[tuple[int, int]]:
+def stretches(counts: Tensor) -> list[tuple[int, int]]:
     """Stretches [first, last) of rows with as many slots, so that none is masked; one stretch of
     all rows where they change too often."""
     changes = ((counts[1:] != counts[:-1]).nonzero().flatten() + 1).tolist()
