@@ -1,9 +1,10 @@
 """Lists of blocks as FlexAttention reads them, in both directions, as narrow as they can be.
 
 FlexAttention's own constructors make lists as wide as there are blocks, (n / block)^2 numbers of
-each: 268 MB a list at a million tokens. Its Triton kernels, forward and backward, step through a
+each, 268 MB a list at a million tokens. Its Triton kernels, forward and backward, step through a
 row by the stride of the tensor and stop at the row's count, so a row needs no more columns than
-the longest row has blocks: O(blocks that are not empty) for a window. (FlexAttention's own
+the longest row has blocks: 2 MB for a window. A column that all queries see makes the lists by
+key block that wide again, 0.9 GB together at a million tokens. (FlexAttention's own
 `to_dense`, `sparsity` and printing take the width for the number of blocks; so does its compiled
 CPU kernel, which this library doesn't use.)
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
 BLOCK = 128
+_LEAST_WIDTH = 64  # of lists: nothing to hold, and enough for most patterns
 
 
 class Tiles(NamedTuple):
@@ -83,15 +85,19 @@ def turned(tiles: Tiles, rows: int, cols: int) -> Tiles:
 
 def longest(rows: Tensor, most: int) -> int:
     """Columns that lists of these rows need: a power of two, so that few widths are compiled."""
-    count = int(torch.bincount(rows).max()) if len(rows) else 1
-    return min(most, 1 << (count - 1).bit_length())
+    count = int(torch.bincount(rows).max()) if len(rows) else 0
+    return min(most, max(_LEAST_WIDTH, 1 << (count - 1).bit_length()))
 
 
 def split(given: Lists, kept: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Counts and indices of partial and of full blocks: int32 [B, 1, R] and [B, 1, R, C]."""
+    """Counts and indices of partial and of full blocks: int32 [B, 1, R] and [B, 1, R, C].
+
+    kept, whole: bool [sequences, F, R, C], which places are listed and which of those are full.
+    """
     held = given.held() & kept
-    index = given.index.expand_as(held)
-    return *_packed(index, held & ~whole), *_packed(index, held & whole)
+    index = given.index.expand_as(held).flatten(0, 1)
+    partial, full = ((held & some).flatten(0, 1) for some in (~whole, whole))
+    return *_packed(index, partial), *_packed(index, full)
 
 
 def _packed(index: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:

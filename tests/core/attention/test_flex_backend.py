@@ -13,8 +13,10 @@ from torch.nn.attention import flex_attention as torch_flex
 
 from core.attention import (
     Causal,
+    Dilated,
     Fixed,
     Global,
+    LogSparse,
     Pattern,
     Random,
     Strided,
@@ -72,7 +74,7 @@ def test_global_rows_in_stretches_give_the_reference(
     monkeypatch.setattr(grids, "WALK", 0)
     monkeypatch.setattr(grids, "_STRETCH", 1)
     q, k, v = inputs(500)
-    for at in (range(500), range(20, 520)):
+    for at in (range(500), range(3, 503)):
         plan = PATTERNS[name].plan(at, at, 8)
         rows = grids_of(plan, CPU).rows
         assert rows is not None and rows.view.stretches == 4
@@ -86,7 +88,7 @@ def test_scattered_columns_are_copied_side_by_side(by_blocks: None) -> None:
         Window(20) | Global(tuple(range(0, n, 100))),
         (Window(20) | Global(tuple(range(0, n, 100)))) & Causal(),
         Fixed(50, 2) & Causal(),
-        (Global(tuple(range(5, n, 90))) & Window(200)) | Random(1, seed=1) | Window(300),
+        (Global(tuple(range(5, n, 90))) & Window(200)) | Random(1, seed=1) | Window(90),
     ):
         plan = pattern.plan(range(n), range(n))
         (grid,) = grids_of(plan, CPU).merged
@@ -190,32 +192,61 @@ def test_buckets_waste_an_eighth_at_most() -> None:
     assert len({bucket(n) for n in lengths}) <= 8 * 9 + 1
 
 
-def of_a_kind() -> dict[str, list[Pattern]]:
-    """Patterns of a kind that one kernel has to serve."""
-    return {
-        "windows": [Window(10), Window(30) & Causal(), Causal(), Window(3) | (Window(9) & Causal())],
-        "longformers": [longformer(12, (0, 20)), longformer(20, (3, 4, 90), causal=True)],
-        "random": [Random(2, seed=1) & Causal(), Random(2, seed=7, block=32)],
-        "strides": [Strided(5) & Causal(), Strided(6) & Window(90)],
-        "fixed": [Fixed(200, 8), Fixed(250, 9) & Causal()],
-    }
+OF_A_KIND: dict[str, list[Pattern]] = {
+    "windows": [Window(10), Window(30) & Causal(), Causal(), Window(3) | (Window(9) & Causal())],
+    "longformers": [longformer(12, (0, 20)), longformer(20, (3, 4, 90), causal=True)],
+    "random": [Random(2, seed=1) & Causal(), Random(2, seed=7, block=32)],
+    "strides": [Strided(5) & Causal(), Strided(5), Dilated(30, 5)],
+    "fixed": [Fixed(100, 8), Fixed(120, 9) & Causal()],
+    "log": [LogSparse(), LogSparse(3) & Causal()],
+}
 
 
-@pytest.mark.parametrize("kind", list(of_a_kind()))
-def test_one_kernel_serves_a_bucket_and_a_kind_of_pattern(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def compiled_frames(monkeypatch: pytest.MonkeyPatch) -> CompileCounter:
+    """Counts what would be compiled, here to plain operations."""
     torch._dynamo.reset()
     counter = CompileCounter()
-    compiled = torch.compile(torch_flex.flex_attention, backend=counter, fullgraph=True)
-    monkeypatch.setattr(
-        backend, "_kernels", lambda _: backend._Kernels(compiled, backend.merge)
-    )
+    attention = torch.compile(torch_flex.flex_attention, backend=counter, fullgraph=True)
+    kernels = backend._Kernels(attention, backend.merge)
+    monkeypatch.setattr(backend, "_kernels", lambda _: kernels)
+    return counter
 
-    def forward(n: int) -> None:
-        for pattern in of_a_kind()[kind]:
-            plan = pattern.plan(range(n), range(n))
-            for batch in (2, 3):
-                q, k, v = inputs(n, batch=batch, dtype=torch.float32)
-                with torch.no_grad():
-                    ...
+
+def forward(pattern: Pattern, n: int, batch: int, bounded: bool) -> None:
+    q, k, v = inputs(n, batch=batch, dtype=torch.float32)
+    plan, bounds = pattern.plan(range(n), range(n)), random_bounds(batch, n, n) if bounded else None
+    with torch.no_grad():
+        found = attend(q, k, v, plan, bounds, backend="flex")
+        assert_same([found], [attend(q, k, v, plan, bounds, backend="reference")], 1e-5)
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("kind", list(OF_A_KIND))
+def test_one_kernel_serves_the_lengths_of_a_bucket_and_the_patterns_of_a_kind(
+    kind: str, bounded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = compiled_frames(monkeypatch)
+    for n in (1030, 1088, 1152):
+        for pattern in OF_A_KIND[kind]:
+            forward(pattern, n, 2, bounded)
+    assert counter.frame_count == 1
+
+
+def test_lengths_of_all_buckets_and_all_batches_take_few_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counter = compiled_frames(monkeypatch)
+    for batch, n in ((2, 300), (2, 400), (3, 500), (4, 600), (5, 1000), (2, 700), (3, 1100)):
+        forward(longformer(12, (0, 20)), n, batch, bounded=True)
+    assert counter.frame_count <= 3  # as found first, with any length, with any batch
+
+
+def test_lists_of_a_million_tokens_are_narrow() -> None:
+    n = 1 << 20
+    plan = longformer(256, (0, 1)).plan(range(n), range(n), 4096)
+    found = grids_of(plan, CPU)
+    assert found.rows is not None
+    (grid,) = found.merged
+    assert grid.seen.index.shape == (1, n // 128, 64)
+    assert int(grid.seen.count.sum()) < 6.1 * n / 128
+    assert grid.seen_by.index.shape[1] == n // 128
