@@ -1,15 +1,18 @@
 """Sparse attention: a pattern says which pairs, a plan says which blocks, a backend computes."""
 
 from core.attention.attend import BACKENDS, attend, attend_sources
+from core.attention.blocks import Blocks, Blockwise, Random
 from core.attention.keyed import KeyedIndex, keyed_attend, keyed_index
 from core.attention.patterns import Causal, Dense, Pattern, Window, pattern_from_dict
 from core.attention.plan import Plan
 from core.attention.published import bigbird, logsparse, longformer, sparse_transformer
 from core.attention.steps import Dilated, Fixed, LogSparse, Strided
-from core.attention.tokens import Global, Random
+from core.attention.tokens import Global
 
 __all__ = [
     "BACKENDS",
+    "Blocks",
+    "Blockwise",
     "Causal",
     "Dense",
     "Dilated",

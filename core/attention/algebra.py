@@ -60,9 +60,9 @@ class Term:
 
 def within(i: Tensor, j: Tensor, left: int | None, right: int | None) -> Tensor:
     """Whether i - left <= j <= i + right, elementwise with broadcasting."""
-    inside = None if left is None else j - i >= -left
+    inside = None if left is None else j >= i - left
     if right is not None:
-        past = j - i <= right
+        past = j <= i + right
         inside = past if inside is None else inside & past
     if inside is None:
         shape = torch.broadcast_shapes(i.shape, j.shape)

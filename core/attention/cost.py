@@ -47,14 +47,12 @@ def _rows_moved(part: Part) -> int:
     queries, keys = part.rows.count * part.rows.width, part.cols.count * part.cols.width
     gathered = [3 if isinstance(axis, Pick) else 1 for axis in (part.rows, part.cols)]
     # a part that adds to others reads what they found
-    touched = 2 if part.name in ("band", "rows") else 3
+    touched = 2 if part.starts or part.name == "rows" else 3
     return touched * queries * gathered[0] + 2 * keys * gathered[1]
 
 
 def _mask_pairs(part: Part) -> int:
     """Numbers in the mask of a part: one block's where all blocks share it."""
-    if part.full():
+    if part.full:
         return 0
-    shared = part.keep is None and (part.rule is None or part.even)
-    views = isinstance(part.rows, Run) and not isinstance(part.cols, Pick)
-    return part.area() // part.count if shared and views else part.area()
+    return part.area() // part.count if part.alike else part.area()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -17,7 +18,7 @@ from core.attention.axes import KeyAxis, Pick, RowAxis, Run
 
 _WORTH_TRIMMING = 0.9  # share of the keys up to which a narrower block pays for its own mask
 Rule = Callable[[Tensor, Tensor], Tensor]
-Name = Literal["band", "columns", "strided", "log", "fixed", "random", "rows"]
+Name = Literal["band", "columns", "strided", "log", "fixed", "blocks", "rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +28,8 @@ class Part:
     `left` and `right` are None where unlimited and negative where the limit lies beyond the
     query itself; `keep` and `rule` are None where all pass. `rule` takes absolute positions;
     `even` says that it depends on j - i only. `origin` is the position of index 0 of queries and
-    of keys. Parts named "band" come first and start rows, those named "rows" come last and
-    replace them, all others add to them.
+    of keys. Parts named "rows" come last and replace what others found in their rows; of the
+    others, one that `starts` has rows that no earlier part has, and the rest add to them.
     """
 
     name: Name
@@ -40,6 +41,7 @@ class Part:
     keep: Tensor | None = None
     rule: Rule | None = None
     even: bool = False
+    starts: bool = False
 
     @property
     def count(self) -> int:
@@ -49,6 +51,7 @@ class Part:
         """Pairs computed, masked ones included."""
         return self.count * self.rows.width * self.cols.width
 
+    @cached_property
     def full(self) -> bool:
         """Whether every pair of the blocks counts, so that no mask is needed."""
         limited = self.left is not None or self.right is not None
@@ -59,24 +62,26 @@ class Part:
     def blocks(self, first: int, last: int) -> Part:
         return replace(self, rows=self.rows.blocks(first, last), cols=self.cols.blocks(first, last))
 
-    def split(self, area: int, keys: int, masked: bool) -> Iterator[Part]:
-        """Pieces of at most `area` pairs and `keys` keys where blocks allow it.
+    def split(self, area: int, lines: int, copied: bool = True) -> Iterator[Part]:
+        """Pieces of at most `lines` rows and keys, and `area` pairs, where blocks allow it.
 
-        A single block is cut along its rows only when a mask makes it cost memory.
+        Keys that are views count only where they are `copied`, pairs only where each has a place
+        of its own in a mask. A single block is cut along its rows to keep to `area`.
         """
-        size = self.rows.width * self.cols.width
-        if self.count == 1 and (size <= area or not masked):
-            yield self
-        elif self.count == 1:
-            step = max(1, area // self.cols.width)
-            for at in range(0, self.rows.width, step):
-                rows = self.rows.within_block(at, min(at + step, self.rows.width))
-                yield replace(self, rows=rows)
-        else:
-            step = max(1, min(area // size, keys // self.cols.width))
-            for at in range(0, self.count, step):
-                piece = self.blocks(at, min(at + step, self.count))
-                yield from piece.split(area, keys, masked) if piece.count == 1 else (piece,)
+        rows, keys = self.rows.width, self.cols.width
+        masked = not (self.full or self.alike)
+        if self.count == 1:
+            step = max(1, area // keys) if not self.full and rows * keys > area else rows
+            for at in range(0, rows, step):
+                some = self.rows.within_block(at, min(at + step, rows))
+                yield self if step == rows else replace(self, rows=some)
+            return
+        step = lines // (max(rows, keys) if copied or isinstance(self.cols, Pick) else rows)
+        if masked:
+            step = min(step, area // (rows * keys))
+        for at in range(0, self.count, max(1, step)):
+            piece = self.blocks(at, min(at + max(1, step), self.count))
+            yield from piece.split(area, lines, copied) if piece.count == 1 else (piece,)
 
     def within(self, bounds_BN2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What bounds leave of each block: (cut, low, high), each [C].
@@ -102,13 +107,17 @@ class Part:
 
     def mask(self, bounds_BN2: Tensor | None = None) -> Tensor:
         """Which pairs count: bool [B, C, R, K]; B and C are 1 where all blocks share one mask."""
-        rows, cols = self.rows, self.cols
-        shared = bounds_BN2 is None and self.keep is None and (self.rule is None or self.even)
-        if isinstance(rows, Pick) or isinstance(cols, Pick):
-            shared = False
-        elif rows.count > 1:
-            shared = shared and rows.step == cols.step
+        shared = bounds_BN2 is None and self.alike
         return self.blocks(0, 1)._mask(None) if shared else self._mask(bounds_BN2)
+
+    @cached_property
+    def alike(self) -> bool:
+        """Whether the same places of every block count, bounds aside."""
+        rows, cols = self.rows, self.cols
+        if isinstance(rows, Pick) or isinstance(cols, Pick):
+            return False
+        steady = self.keep is None and (self.rule is None or self.even)
+        return steady and (rows.count == 1 or rows.step == cols.step)
 
     def _mask(self, bounds_BN2: Tensor | None) -> Tensor:
         i, j = self.rows.index(), self.cols.index()

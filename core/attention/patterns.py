@@ -41,14 +41,13 @@ class Pattern(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `pattern_from_dict` reads it back."""
-        plain = {f.name: getattr(self, f.name) for f in fields(cast(Any, self))}
-        lists = {name: list(x) if isinstance(x, tuple) else x for name, x in plain.items()}
-        return {"kind": self.kind, **lists}
+        values = {f.name: _thawed(getattr(self, f.name)) for f in fields(cast(Any, self))}
+        return {"kind": self.kind, **values}
 
     @classmethod
     def from_fields(cls, **saved: Any) -> Pattern:
         """The pattern of the fields that `to_dict` saved."""
-        return cls(**{n: tuple(x) if isinstance(x, list) else x for n, x in saved.items()})
+        return cls(**{name: _frozen(x) for name, x in saved.items()})
 
     def allowed(self, i: Tensor, j: Tensor) -> Tensor:
         """The exact rule: bool of the broadcast shape of integer positions i and j."""
@@ -65,12 +64,13 @@ class Pattern(ABC):
             reach = wider(reach, term.reach())
         return reach
 
-    def plan(self, q: range, kv: range, block: int = 64) -> Plan:
+    def plan(self, q: range, kv: range, block: int | None = None) -> Plan:
         """The cached plan for queries at positions `q` and keys at positions `kv`.
 
         Args:
             q, kv: absolute positions, step 1; `kv` may start after 0 in a stream.
-            block: rows a block of the sliding window; changes speed, never the result.
+            block: rows a block of the sliding window; changes speed, never the result. Each
+                backend takes the size that suits it where None.
         """
         from core.attention.plan import build_plan
 
@@ -198,6 +198,14 @@ def _simplest(terms: tuple[Term, ...]) -> Pattern:
         if base is None and left is None and right == 0:
             return Causal()
     return Mixture(terms)
+
+
+def _thawed(x: Any) -> Any:
+    return [_thawed(item) for item in x] if isinstance(x, tuple) else x
+
+
+def _frozen(x: Any) -> Any:
+    return tuple(_frozen(item) for item in x) if isinstance(x, list) else x
 
 
 def require_count(kind: str, name: str, got: Any, least: int) -> None:

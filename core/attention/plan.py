@@ -2,15 +2,16 @@
 
 Disjointness is by construction (`core.attention.layout`). Rows of global tokens are one part each
 kind, over all keys; the columns of global tokens are parts over the other rows; the band, the
-other sets of distances, fixed and random blocks follow, each with what is left for it. Cost is
+other sets of distances, fixed and drawn blocks follow, each with what is left for it. Cost is
 O(blocks that are not empty).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from core.attention.cost import Cost, count
 from core.attention.flex import to_block_mask
 from core.attention.layout.bands import band_parts
 from core.attention.layout.diagonals import diagonal_parts
-from core.attention.layout.draws import random_parts
+from core.attention.layout.draws import block_parts
 from core.attention.layout.layout import Layout, row
 from core.attention.layout.residues import strided_parts
 from core.attention.layout.summaries import fixed_parts
@@ -31,7 +32,8 @@ from core.attention.static import outside_tracing
 from core.attention.steps import Strided
 from core.errors import ConfigError
 
-MASK_AREA = 1 << 19  # pairs of one mask that are held at a time
+BLOCK = 64  # rows a block where nothing else is asked for
+_COUNTED = 1 << 19  # pairs of one mask that are held at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +41,23 @@ class Plan:
     """Disjoint parts that together are `pattern` on `q` x `kv` (absolute positions).
 
     `whole_rows` are the local rows, int64, that parts named "rows" cover alone: the other parts
-    are computed there too where that is cheaper, and don't count.
+    are computed there too where that is cheaper, and don't count. `covered` says that every row
+    is in a part that starts it. `block` is None where each backend takes the size that suits it;
+    `prepared` is where one keeps what it derives from the plan.
     """
 
     pattern: Pattern
     q: range
     kv: range
-    block: int
+    block: int | None
     parts: tuple[Part, ...]
     whole_rows: Tensor
+    covered: bool
+    prepared: dict[Any, Any] = field(default_factory=dict)
+
+    def at(self, block: int) -> Plan:
+        """The same plan in blocks of `block` rows, unless its size was asked for by name."""
+        return self if self.block else build_plan(self.pattern, self.q, self.kv, block)
 
     def pairs(self) -> int:
         """The number of pairs in the pattern, counted part by part."""
@@ -73,21 +83,35 @@ class Plan:
 
 
 @lru_cache(maxsize=256)
-def build_plan(pattern: Pattern, q: range, kv: range, block: int) -> Plan:
+def build_plan(pattern: Pattern, q: range, kv: range, block: int | None) -> Plan:
     """See `Pattern.plan`. Raises ConfigError for ranges with a step, or for a block below 1."""
     if q.step != 1 or kv.step != 1 or q.start < 0 or kv.start < 0:
         raise ConfigError(f"plan: got q {q} and kv {kv}, expected ranges from 0 on with step 1")
-    if block < 1:
+    if block is not None and block < 1:
         raise ConfigError(f"plan: got block {block}, expected at least 1")
     with outside_tracing():
-        layout = Layout(pattern, q, kv, block)
-        parts = tuple(_parts(layout)) if len(q) and len(kv) else ()
+        layout = Layout(pattern, q, kv, block or BLOCK)
+        found = list(_parts(layout)) if len(q) and len(kv) else []
+        parts, covered = _started(found, len(q))
         whole = [position - q.start for position in layout.tokens if position in q]
-        return Plan(pattern, q, kv, block, parts, torch.tensor(whole, dtype=torch.int64))
+        whole_rows = torch.tensor(whole, dtype=torch.int64)
+        return Plan(pattern, q, kv, block, parts, whole_rows, covered)
+
+
+def _started(parts: list[Part], rows: int) -> tuple[tuple[Part, ...], bool]:
+    """The parts, those marked whose rows no earlier part has; and whether these have all rows."""
+    seen = torch.zeros(rows, dtype=torch.bool)
+    marked: list[Part] = []
+    for part in parts:
+        index = part.rows.index().flatten().long()
+        starts = part.name != "rows" and not bool(seen[index].any())
+        seen[index] |= starts
+        marked.append(replace(part, starts=starts))
+    return tuple(marked), bool(seen.all())
 
 
 def _parts(layout: Layout) -> Iterator[Part]:
-    """Parts that start rows come first, parts that replace rows come last."""
+    """Parts of many rows and regular keys come first, parts that replace rows come last."""
     q, kv, origin = layout.q, layout.kv, layout.origin
     tokens: list[tuple[list[int], Rule | None]] = [
         (layout.full_tokens, None),
@@ -104,8 +128,8 @@ def _parts(layout: Layout) -> Iterator[Part]:
         yield from of_kind(layout, term)
     for term in layout.fixed:
         yield from fixed_parts(layout, term)
-    for term in layout.random:
-        yield from random_parts(layout, term)
+    for term in layout.blocks:
+        yield from block_parts(layout, term)
     for positions, rule in tokens:
         rows = [position - q.start for position in positions if position in q]
         if rows:
@@ -115,7 +139,7 @@ def _parts(layout: Layout) -> Iterator[Part]:
 def _count(part: Part, whole_rows: Tensor) -> int:
     """Pairs of a part, less those of rows that another part replaces."""
     total = 0
-    for piece in part.split(MASK_AREA, MASK_AREA, masked=True):
+    for piece in part.split(_COUNTED, _COUNTED):
         mask = piece.mask().expand(1, piece.count, -1, -1)[0]
         per_row = mask.sum(-1)
         if part.name != "rows" and len(whole_rows):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from core.attention.blocks import Random
 from core.attention.patterns import Causal, Pattern, Window
 from core.attention.steps import LogSparse, Strided
-from core.attention.tokens import Global, Random
+from core.attention.tokens import Global
 
 
 def longformer(radius: int, globals_: Iterable[int] = (), causal: bool = False) -> Pattern:

@@ -49,14 +49,15 @@ class EncoderConfig:
     stochastic_depth: float = 0.0
     pattern: Pattern = field(default_factory=lambda: Window(64))
     rotary_base: float = 10000.0
-    block: int = 64
+    block: int | None = None
     backend: str = "auto"
     checkpoint: bool = False
 
     def __post_init__(self) -> None:
         for name in ("dim", "layers", "heads", "ffn", "block"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: got {getattr(self, name)}, expected at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}: got {value}, expected at least 1")
         check_heads(self.dim, self.heads, self.heads if self.kv_heads is None else self.kv_heads)
         for name in ("dropout", "stochastic_depth"):
             if not 0 <= getattr(self, name) < 1:

@@ -21,9 +21,14 @@ from torch.autograd.function import once_differentiable
 
 from core.attention.axes import Run
 from core.attention.backends.kernels import State, part_backward, part_forward
-from core.attention.backends.pieces import Piece, pieces_of
+from core.attention.backends.pieces import Piece, Size, pieces_of
 from core.attention.backends.source import Source, compute_dtype, for_each_head
 from core.attention.plan import Plan
+
+# measured by benchmarks/attention.py: the forward has the least waste in low blocks, the backward
+# spends more on summing overlapping keys, which high blocks have fewer of
+_FORWARD_ROWS, _BACKWARD_ROWS = 32, 192
+FORWARD, BACKWARD = Size(1 << 20, copied=False), Size(3 << 18, copied=True)
 
 
 def cpu(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Tensor]:
@@ -47,8 +52,10 @@ class _BlockSparse(torch.autograd.Function):
         q_GND, *kv_GND = (_flat(tensor, q.shape[1]) for tensor in (q, *kv))
         out, lse = None, None
         for plan, bound, k, v in zip(plans, bounds, kv_GND[::2], kv_GND[1::2], strict=True):
-            pieces = pieces_of(plan, bound, q.shape[1], k)
-            found, level = _forward(pieces, q_GND, k, v, scale)
+            plan = plan.at(_FORWARD_ROWS)
+            pieces = pieces_of(plan, bound, q.shape[1], k, FORWARD)
+            covered = plan.covered and bound is None
+            found, level = _forward(pieces, q_GND, k, v, scale, covered)
             if out is None or lse is None:
                 out, lse = found, level
             else:
@@ -74,7 +81,8 @@ class _BlockSparse(torch.autograd.Function):
         dkv = [torch.zeros_like(tensor) for tensor in kv_GND]
         for at, (plan, bound) in enumerate(zip(ctx.plans, ctx.bounds, strict=True)):
             state = State(q_GND, kv_GND[2 * at], kv_GND[2 * at + 1], out_GND, lse, grad_GND)
-            pieces = pieces_of(plan, bound, q.shape[1], state.k)
+            plan = plan.at(_BACKWARD_ROWS)
+            pieces = pieces_of(plan, bound, q.shape[1], state.k, BACKWARD)
             dk, dv = dkv[2 * at], dkv[2 * at + 1]
             _backward(pieces, state, plan.whole_rows, (dq, dk, dv), ctx.scale)
         shaped = [_summed(d, x) for d, x in zip((dq, *dkv), (q, *kv), strict=True)]
@@ -82,18 +90,18 @@ class _BlockSparse(torch.autograd.Function):
 
 
 def _forward(
-    pieces: Iterator[Piece], q: Tensor, k: Tensor, v: Tensor, scale: float
+    pieces: Iterator[Piece], q: Tensor, k: Tensor, v: Tensor, scale: float, covered: bool
 ) -> tuple[Tensor, Tensor]:
-    """out [G, N, D] and lse [G, N] of one source."""
-    out = torch.zeros_like(q)
-    lse = q.new_full(q.shape[:2], -torch.inf)
+    """out [G, N, D] and lse [G, N] of one source; `covered` says that pieces start all rows."""
+    out = torch.empty_like(q) if covered else torch.zeros_like(q)
+    lse = q.new_empty(q.shape[:2]) if covered else q.new_full(q.shape[:2], -torch.inf)
     for piece in pieces:
         part, groups = piece.part, piece.groups
         found, level = part_forward(part, piece.mask, q[groups], k[groups], v[groups], scale)
         if piece.empty is not None:  # the kernel gives such rows lse 0
             found = found.masked_fill(piece.empty[..., None], 0.0)
             level = level.masked_fill(piece.empty, -torch.inf)
-        if part.name in ("band", "rows"):
+        if part.starts or part.name == "rows":
             part.rows.put(out[groups], found)
             part.rows.put(lse[groups][..., None], level[..., None])
         else:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from core.attention.axes import Run
 from core.attention.parts import Part
-from core.attention.plan import MASK_AREA, Plan
+from core.attention.plan import Plan
 from core.attention.static import outside_tracing
 
-_KEYS = 1 << 21  # elements of the key blocks of one piece, over all heads
+MASK_AREA = 1 << 19  # pairs of a mask that is not shared by all blocks
+_KEPT = 1 << 17  # pairs of a mask up to which it is kept with the plan
 _STRETCHES = 8  # stretches of blocks alike that a piece is cut into; more cost more than they save
 _EMPTY, _WHOLE, _CUT = 0, 1, 2
 
@@ -33,36 +34,55 @@ class Piece:
     empty: Tensor | None
 
 
-def pieces_of(plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor) -> Iterator[Piece]:
-    groups, _, head_size = k_GND.shape
-    keys = max(1, _KEYS // (groups * head_size))
+@dataclass(frozen=True)
+class Size:
+    """How much a piece holds: numbers of queries (and of keys, where `copied`) of all heads."""
+
+    numbers: int
+    copied: bool
+
+
+def pieces_of(
+    plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor, size: Size
+) -> Iterator[Piece]:
+    groups, _, channels = k_GND.shape
+    lines = max(1, size.numbers // (groups * channels))
     if bounds is None:
-        yield from _unbounded(plan, keys, groups, k_GND.dtype)
+        yield from _unbounded(plan, lines, size.copied, groups, k_GND.dtype)
         return
     for part in plan.parts:
-        masked = not part.full()
-        for piece in part.split(MASK_AREA, keys, masked=True):
+        for piece in part.split(MASK_AREA, lines, size.copied):
             for some, cut in _left(piece, bounds):
                 if cut:
                     yield from _cut(some, bounds, heads, groups, k_GND.dtype)
                 else:
-                    yield _whole(some, masked, groups, k_GND.dtype)
+                    yield _whole(some, groups, k_GND.dtype)
 
 
-def _unbounded(plan: Plan, keys: int, groups: int, dtype: torch.dtype) -> Iterator[Piece]:
+def _unbounded(
+    plan: Plan, lines: int, copied: bool, groups: int, dtype: torch.dtype
+) -> Iterator[Piece]:
     """What lengths alone decide, so that `torch.export` sees constants."""
-    for part in plan.parts:
+    key = (lines, copied, groups, dtype)
+    if key not in plan.prepared:
         with outside_tracing():
-            masked = not part.full()
-            pieces = list(part.split(MASK_AREA, keys, masked))
-        for piece in pieces:
+            split = (part.split(MASK_AREA, lines, copied) for part in plan.parts)
+            plan.prepared[key] = [_light(p, groups, dtype) for part in split for p in part]
+    for piece in plan.prepared[key]:
+        if isinstance(piece, Part):
             with outside_tracing():
-                found = _whole(piece, masked, groups, dtype)
-            yield found
+                piece = _whole(piece, groups, dtype)
+        yield piece
 
 
-def _whole(part: Part, masked: bool, groups: int, dtype: torch.dtype) -> Piece:
-    if not masked:
+def _light(part: Part, groups: int, dtype: torch.dtype) -> Piece | Part:
+    """The piece, where its mask takes little memory."""
+    pairs = part.area() // (part.count if part.alike else 1)
+    return _whole(part, groups, dtype) if part.full or pairs <= _KEPT else part
+
+
+def _whole(part: Part, groups: int, dtype: torch.dtype) -> Piece:
+    if part.full:
         return Piece(slice(groups), part, None, None)
     return Piece(slice(groups), part, *_additive(part.mask(), dtype))
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from core.attention.algebra import Term
 from core.attention.axes import Run
+from core.attention.blocks import Blockwise
 from core.attention.distances import Distances
 from core.attention.patterns import Pattern
 from core.attention.steps import Fixed
-from core.attention.tokens import Global, Random
+from core.attention.tokens import Global
 from core.errors import ConfigError
 
 SCATTERED = 16  # stretches of blocks with and without holes after which all take a mask a block
@@ -24,7 +25,7 @@ class Layout:
     """The terms of a pattern on q x kv, sorted by kind.
 
     A pair that several terms hold belongs to the first of: rows of global tokens, columns of
-    global tokens, the band, other sets of distances, fixed blocks, random blocks; within a kind
+    global tokens, the band, other sets of distances, fixed blocks, drawn blocks; within a kind
     to the first in the order of the normal form.
     """
 
@@ -34,7 +35,7 @@ class Layout:
         self.band: Term | None = None
         self.distances: list[Term] = []
         self.fixed: list[Term] = []
-        self.random: list[Term] = []
+        self.blocks: list[Term] = []
         seen_by_all: set[int] = set()
         seen_by_some: set[int] = set()
         for term in pattern.terms():
@@ -48,8 +49,8 @@ class Layout:
                     self.distances.append(term)
                 case Fixed():
                     self.fixed.append(term)
-                case Random():
-                    self.random.append(term)
+                case Blockwise():
+                    self.blocks.append(term)
                 case other:
                     raise ConfigError(f"plan: got {other!r}, expected a pattern with a layout")
         self.full_tokens = sorted(seen_by_all)
@@ -62,7 +63,7 @@ class Layout:
     def before(self, term: Term) -> list[Term]:
         """The terms that own what they share with `term`, global tokens aside."""
         band = [] if self.band is None else [self.band]
-        order = [*band, *self.distances, *self.fixed, *self.random]
+        order = [*band, *self.distances, *self.fixed, *self.blocks]
         return order[: order.index(term)]
 
     def holed(self, columns: Run) -> list[tuple[int, int, bool]]:

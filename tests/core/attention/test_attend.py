@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.attention import Causal, Dense, Pattern, Plan, Window, attend, attend_sources
 from core.attention.attend import _log_choice
+from core.attention.backends.cpu import FORWARD
 from core.attention.backends.pieces import pieces_of
 from core.errors import ConfigError
 from tests.core.attention.helpers import PATTERNS, REGULAR, assert_same, gradients, inputs
@@ -210,7 +211,7 @@ def test_blocks_that_bounds_empty_are_not_computed() -> None:
 
     def area(*interval: Tensor) -> int:
         bounds = torch.stack(interval, -1).int()[None]
-        return sum(piece.part.area() for piece in pieces_of(plan, bounds, 2, keys))
+        return sum(piece.part.area() for piece in pieces_of(plan, bounds, 2, keys, FORWARD))
 
     assert area(low, low) == 0
     assert area(torch.where(at < 2000, low, n), at + 1) < 0.55 * plan.block_area()

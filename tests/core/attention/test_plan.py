@@ -83,7 +83,7 @@ def test_work_of_regular_patterns_is_what_their_papers_say() -> None:
         assert len(plan.parts) < 300
     plan = LogSparse().plan(range(n), range(n))
     assert plan.block_area() == plan.pairs() < 2 * n * 15
-    assert all(part.full() for part in plan.parts) and len(plan.parts) < 70
+    assert all(part.full for part in plan.parts) and len(plan.parts) < 70
 
 
 def test_a_window_is_read_without_a_copy() -> None:
