@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from core.attention.algebra import Term
+from core.attention.blocks import Blockwise
 from core.attention.steps import Fixed, LogSparse, Strided
-from core.attention.tokens import Global, Random
+from core.attention.tokens import Global
 from core.errors import ConfigError
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # positions i, j and their local rows
@@ -90,7 +91,7 @@ def _base_rule(term: Term, scope: Scope) -> Rule:
     match term.base:
         case Global():
             return _tokens(term.base, scope)
-        case Random():
+        case Blockwise():
             return _drawn(term.base, scope)
         case Strided():
             return _multiples(term.base, scope)
@@ -119,24 +120,33 @@ def marks(base: Global, positions: range) -> Tensor:
     )
 
 
-def _drawn(base: Random, scope: Scope) -> Rule:
+def _drawn(base: Blockwise, scope: Scope) -> Rule:
     size, first = scope.number(base.block), scope.number(scope.q.start // base.block)
     table = scope.table(drawn_blocks(base, scope.q))
     slots = tuple(slot.contiguous() for slot in table.unbind(1))
+    ruled = has_rule(base)
 
     def rule(i: Tensor, j: Tensor, row: Tensor, col: Tensor) -> Tensor:
         at, block = i // size - first, j // size
         found = slots[0][at] == block
         for slot in slots[1:]:
             found = found | (slot[at] == block)
-        return found
+        some = base.rule(i, j) if ruled else None
+        return found if some is None else found & some
 
     return rule
 
 
-def drawn_blocks(base: Random, q: range) -> Tensor:
-    """int64 [block rows of q, slots]: the key blocks of each."""
-    return base.drawn(torch.arange(q.start // base.block, (q.stop - 1) // base.block + 1))
+def has_rule(base: Blockwise) -> bool:
+    """Whether not all pairs of a drawn block count."""
+    probe = torch.zeros(1, dtype=torch.int64)
+    return base.rule(probe, probe) is not None
+
+
+def drawn_blocks(base: Blockwise, q: range) -> Tensor:
+    """int64 [block rows of q, slots]: the key blocks of each, -1 for none."""
+    drawn = base.checked(torch.arange(q.start // base.block, (q.stop - 1) // base.block + 1))
+    return drawn if drawn.shape[1] else torch.nn.functional.pad(drawn, (0, 1), value=-1)
 
 
 def _multiples(base: Strided, scope: Scope) -> Rule:

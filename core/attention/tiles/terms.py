@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from core.attention.algebra import Term
+from core.attention.blocks import Blockwise
 from core.attention.steps import Fixed, LogSparse, Strided
-from core.attention.tiles.rules import drawn_blocks, marks
+from core.attention.tiles.rules import drawn_blocks, has_rule, marks
 from core.attention.tiles.tiles import Tiles
-from core.attention.tokens import Global, Random
+from core.attention.tokens import Global
 from core.errors import ConfigError
 
 
@@ -86,7 +87,7 @@ def _candidates(term: Term, sides: Sides, rows: bool, columns: bool) -> Iterator
                 some = held.any(1).nonzero().flatten()
                 tiles = _limited(term, sides, some, full=True)
                 yield tiles._replace(full=held.all(1)[tiles.rows])
-        case Random():
+        case Blockwise():
             yield from _drawn(base, sides)
         case Fixed(step, _):
             first = sides.i0 // step * step
@@ -150,7 +151,7 @@ def _diagonals(sides: Sides, shifts: list[int]) -> Iterator[Tiles]:
         yield Tiles(row, cols[row, which], torch.zeros(len(row), dtype=torch.bool))
 
 
-def _drawn(base: Random, sides: Sides) -> Iterator[Tiles]:
+def _drawn(base: Blockwise, sides: Sides) -> Iterator[Tiles]:
     """A drawn block of any size, wherever it lies over the tiles."""
     size, block = base.block, sides.block
     table = drawn_blocks(base, sides.q)
@@ -160,13 +161,13 @@ def _drawn(base: Random, sides: Sides) -> Iterator[Tiles]:
         _span((row.flatten() + first) * size, size, sides.q, block),
         _span(table[row, slot].flatten() * size, size, sides.kv, block),
     ]
-    tall = (size - 2) // block + 2
+    tall, ruled = (size - 2) // block + 2, has_rule(base)
     for down in range(tall):
         for over in range(tall):
             rows, cols = (start + by for (start, _), by in zip(spans, (down, over), strict=True))
             kept = (rows <= spans[0][1]) & (cols <= spans[1][1])
-            tiles = Tiles(rows[kept], cols[kept], kept[kept])
-            yield tiles._replace(full=_same_block(tiles, sides, size))
+            tiles = Tiles(rows[kept], cols[kept], ~kept[kept])
+            yield tiles if ruled else tiles._replace(full=_same_block(tiles, sides, size))
 
 
 def _span(start: Tensor, size: int, positions: range, block: int) -> tuple[Tensor, Tensor]:

@@ -33,8 +33,10 @@ from core.errors import ConfigError
 from tests.core.attention import blocks
 from tests.core.attention.helpers import PATTERNS, assert_same, gradients, inputs
 from tests.core.attention.test_attend import random_bounds, run
+from tests.core.attention.test_blocks import OWN
 
 CPU = torch.device("cpu")
+ALL = {**PATTERNS, **OWN}
 KINDS = ["window-causal", "everything-causal", "dilated", "many-globals"]
 
 
@@ -50,18 +52,18 @@ def by_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("n", [1, 129, 300])
-@pytest.mark.parametrize("name", list(PATTERNS))
+@pytest.mark.parametrize("name", list(ALL))
 def test_listed_blocks_and_rule_give_the_reference(name: str, n: int, by_blocks: None) -> None:
     q, k, v = inputs(n, batch=1)
-    plan = PATTERNS[name].plan(range(n), range(n), 8)
+    plan = ALL[name].plan(range(n), range(n), 8)
     assert_same(run(q, k, v, plan, None, "flex"), run(q, k, v, plan, None, "reference"))
 
 
-@pytest.mark.parametrize("name", list(PATTERNS))
+@pytest.mark.parametrize("name", list(ALL))
 def test_bounds_and_ranges_give_the_reference(name: str, by_blocks: None) -> None:
     for q_at, kv_at in ((range(300), range(300)), (range(37, 320), range(11, 340))):
         q, k, v = inputs(len(q_at), len(kv_at))
-        plan = PATTERNS[name].plan(q_at, kv_at, 8)
+        plan = ALL[name].plan(q_at, kv_at, 8)
         for batch in (1, 2):
             bounds = random_bounds(batch, len(q_at), len(kv_at))
             assert_same(run(q, k, v, plan, bounds, "flex"), run(q, k, v, plan, bounds, "reference"))
@@ -195,7 +197,7 @@ def test_buckets_waste_an_eighth_at_most() -> None:
 OF_A_KIND: dict[str, list[Pattern]] = {
     "windows": [Window(10), Window(30) & Causal(), Causal(), Window(3) | (Window(9) & Causal())],
     "longformers": [longformer(12, (0, 20)), longformer(20, (3, 4, 90), causal=True)],
-    "random": [Random(2, seed=1) & Causal(), Random(2, seed=7, block=32)],
+    "random": [Random(2, seed=1) & Causal(), Random(2, seed=7)],
     "strides": [Strided(5) & Causal(), Strided(5), Dilated(30, 5)],
     "fixed": [Fixed(100, 8), Fixed(120, 9) & Causal()],
     "log": [LogSparse(), LogSparse(3) & Causal()],
