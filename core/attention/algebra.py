@@ -30,6 +30,10 @@ class Base(Protocol):
         """The union with other pieces as one base; None where that isn't one."""
         ...
 
+    def causal(self) -> Base:
+        """What `& Causal()` cuts: itself, but for a set that the data choose."""
+        ...
+
 
 @dataclass(frozen=True)
 class Term:
@@ -130,7 +134,7 @@ def intersect(some: Iterable[Term], others: Iterable[Term]) -> tuple[Term, ...]:
 
 def _meet(a: Term, b: Term) -> Term:
     if a.base is None or b.base is None or a.base == b.base:
-        base = b.base if a.base is None else a.base
+        base = _limited(b.base, a) if a.base is None else _limited(a.base, b)
     else:
         base = None
         if isinstance(a.base, Distances) and isinstance(b.base, Distances):
@@ -142,3 +146,17 @@ def _meet(a: Term, b: Term) -> Term:
                 "same pattern twice, or two Strided (or Dilated)"
             )
     return Term(cast("Base | None", base), narrower(a.left, b.left), narrower(a.right, b.right))
+
+
+def _limited(base: Base | None, band: Term) -> Base | None:
+    """The base that the limits of `band` cut."""
+    causal = band.base is None and band.right == 0
+    return base.causal() if causal and base is not None else base
+
+
+def any_allowed(terms: Iterable[Term], i: Tensor, j: Tensor) -> Tensor:
+    """Whether some term has the pair, of the broadcast shape where there are terms."""
+    inside = torch.zeros((), dtype=torch.bool, device=i.device)
+    for term in terms:
+        inside = inside | term.allowed(i, j)
+    return inside

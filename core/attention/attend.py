@@ -17,6 +17,7 @@ from core.attention.backends.cpu import cpu
 from core.attention.backends.flex import DTYPES, flex
 from core.attention.backends.reference import reference
 from core.attention.backends.source import Source
+from core.attention.learned import choose
 from core.attention.plan import Plan
 from core.errors import ConfigError
 
@@ -36,6 +37,7 @@ def attend(
     *,
     backend: str = "auto",
     scale: float | None = None,
+    earlier: Tensor | None = None,
     return_lse: Literal[False] = False,
 ) -> Tensor: ...
 @overload
@@ -48,6 +50,7 @@ def attend(
     *,
     backend: str = "auto",
     scale: float | None = None,
+    earlier: Tensor | None = None,
     return_lse: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
 def attend(
@@ -59,6 +62,7 @@ def attend(
     *,
     backend: str = "auto",
     scale: float | None = None,
+    earlier: Tensor | None = None,
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """softmax(scale * q k^T) v over the pairs of `plan` that `bounds` allow.
@@ -73,6 +77,8 @@ def attend(
             documents, same key after a sort and label maturity are all such intervals.
         backend: "auto" or one of `BACKENDS`; an explicit one runs or raises, never falls back.
         scale: factor of the scores, D ** -0.5 where None.
+        earlier: queries [B, H, E, D] at the E positions before plan.q, which learned patterns
+            choose by in a chunk of a sequence; see `select_blocks`.
         return_lse: also return the log-sum-exp of the scores.
 
     Returns:
@@ -85,8 +91,10 @@ def attend(
     """
     sources = [(k_BHMD, v_BHMD, plan, bounds)]
     if return_lse:
-        return attend_sources(q_BHND, sources, backend=backend, scale=scale, return_lse=True)
-    return attend_sources(q_BHND, sources, backend=backend, scale=scale)
+        return attend_sources(
+            q_BHND, sources, backend=backend, scale=scale, earlier=earlier, return_lse=True
+        )
+    return attend_sources(q_BHND, sources, backend=backend, scale=scale, earlier=earlier)
 
 
 @overload
@@ -96,6 +104,7 @@ def attend_sources(
     *,
     backend: str = "auto",
     scale: float | None = None,
+    earlier: Tensor | None = None,
     return_lse: Literal[False] = False,
 ) -> Tensor: ...
 @overload
@@ -105,6 +114,7 @@ def attend_sources(
     *,
     backend: str = "auto",
     scale: float | None = None,
+    earlier: Tensor | None = None,
     return_lse: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
 def attend_sources(
@@ -113,6 +123,7 @@ def attend_sources(
     *,
     backend: str = "auto",
     scale: float | None = None,
+    earlier: Tensor | None = None,
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """One softmax of the same queries over several sets of keys (k, v, plan, bounds).
@@ -120,11 +131,9 @@ def attend_sources(
     Every allowed pair of every source counts once: sources that hold the same event twice, such
     as with and without its label, need bounds that keep them apart. Otherwise as `attend`.
     """
-    checked = [Source(*source) for source in sources]
-    if not checked:
+    if not sources:
         raise ConfigError("attend_sources: got no sources, expected at least one")
-    for source in checked:
-        _check(q_BHND, source)
+    checked = [_checked(q_BHND, *source, earlier) for source in sources]
     factor = q_BHND.shape[-1] ** -0.5 if scale is None else scale
     if backend == "auto":
         backend = _choose(q_BHND, checked, return_lse)
@@ -170,8 +179,14 @@ def _log_choice(device: str, backend: str) -> None:
     _log.info("attention on %s uses backend %r", device, backend)
 
 
-def _check(q: Tensor, source: Source) -> None:
-    k, v, plan, bounds = source.k, source.v, source.plan, source.bounds
+def _checked(
+    q: Tensor, k: Tensor, v: Tensor, plan: Plan, bounds: Tensor | None, earlier: Tensor | None
+) -> Source:
+    _check(q, k, v, plan, bounds)
+    return Source(k, v, plan, bounds, choose(plan, q, k, bounds, earlier))
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, plan: Plan, bounds: Tensor | None) -> None:
     if q.ndim != 4:
         raise ConfigError(f"q: got shape {tuple(q.shape)}, expected [batch, heads, queries, size]")
     batch, heads, queries, size = q.shape

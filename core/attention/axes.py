@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from core.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Run:
@@ -140,5 +142,80 @@ class Shifts:
         return starts + min(self.shifts), starts + (max(self.shifts) + 1)
 
 
+@dataclass(frozen=True)
+class Slots:
+    """Blocks of `slots` key blocks of `size` that the data choose, known in a call only.
+
+    `choice` is which of the plan's learned terms chooses, `first` the block row of block 0,
+    counted from the first row that chooses.
+    """
+
+    choice: int
+    first: int
+    count: int
+    slots: int
+    size: int
+
+    @property
+    def width(self) -> int:
+        return self.slots * self.size
+
+    def blocks(self, first: int, last: int) -> Slots:
+        return replace(self, first=self.first + first, count=last - first)
+
+    def index(self) -> Tensor:
+        raise ConfigError(
+            "plan: got blocks that the data choose, which are known in a call only. Expected a "
+            "plan without TopK here; `chosen_blocks` gives the blocks of a call"
+        )
+
+    def take(self, x_GND: Tensor) -> Tensor:
+        return self.index()
+
+    def add(self, into_GND: Tensor, blocks: Tensor) -> None:
+        self.index()
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        return self.index(), self.index()
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """Blocks of indices that differ between groups, int64 [G, C, width]; -1 as in `Pick`."""
+
+    table: Tensor
+
+    @property
+    def count(self) -> int:
+        return self.table.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.table.shape[2]
+
+    def index(self) -> Tensor:
+        """int32 [G, C, width]."""
+        return self.table.int()
+
+    def take(self, x_GND: Tensor) -> Tensor:
+        flat = x_GND.flatten(0, 1).index_select(0, self._flat(x_GND))
+        return flat.view(*self.table.shape, x_GND.shape[2])
+
+    def add(self, into_GND: Tensor, blocks: Tensor) -> None:
+        size = into_GND.shape[2]
+        into_GND.view(-1, size).index_add_(0, self._flat(into_GND), blocks.reshape(-1, size))
+
+    def blocks(self, first: int, last: int) -> Gather:
+        return Gather(self.table[:, first:last])
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        both = Pick(self.table.transpose(0, 1).flatten(1))
+        return both.ends()
+
+    def _flat(self, x_GND: Tensor) -> Tensor:
+        starts = x_GND.shape[1] * torch.arange(len(self.table))
+        return (self.table.clamp_min(0) + starts[:, None, None]).flatten()
+
+
 RowAxis = Run | Pick
-KeyAxis = Run | Pick | Shifts
+KeyAxis = Run | Pick | Shifts | Slots | Gather

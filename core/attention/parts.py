@@ -14,11 +14,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core.attention.axes import KeyAxis, Pick, RowAxis, Run
+from core.attention.axes import Gather, KeyAxis, Pick, RowAxis, Run, Shifts
 
+_NARROW = 16  # keys of a row
+_PASSES = 4  # a narrow part goes over its rows this often, so that fewer should fit in the cache
 _WORTH_TRIMMING = 0.9  # share of the keys up to which a narrower block pays for its own mask
 Rule = Callable[[Tensor, Tensor], Tensor]
-Name = Literal["band", "columns", "strided", "log", "fixed", "blocks", "rows"]
+Name = Literal["band", "columns", "strided", "log", "fixed", "blocks", "rows", "chosen"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +30,9 @@ class Part:
     `left` and `right` are None where unlimited and negative where the limit lies beyond the
     query itself; `keep` and `rule` are None where all pass. `rule` takes absolute positions;
     `even` says that it depends on j - i only. `origin` is the position of index 0 of queries and
-    of keys. Parts named "rows" come last and replace what others found in their rows; of the
-    others, one that `starts` has rows that no earlier part has, and the rest add to them.
+    of keys. Parts named "rows" come after all but "chosen" ones and replace what these found in
+    their rows; of the others, one that `starts` has rows that no earlier part has, and the rest
+    add to them.
     """
 
     name: Name
@@ -51,37 +54,64 @@ class Part:
         """Pairs computed, masked ones included."""
         return self.count * self.rows.width * self.cols.width
 
+    @property
+    def narrow(self) -> bool:
+        """Whether a row has so few keys that it is worked out by products of views."""
+        if isinstance(self.cols, Shifts):
+            return True
+        one = isinstance(self.rows, Run) and isinstance(self.cols, Pick) and self.count == 1
+        return one and self.cols.width <= _NARROW and self.rows.width > _NARROW
+
     @cached_property
     def full(self) -> bool:
         """Whether every pair of the blocks counts, so that no mask is needed."""
         limited = self.left is not None or self.right is not None
         ruled = self.keep is not None or self.rule is not None
-        gaps = isinstance(self.cols, Pick) and bool((self.cols.table < 0).any())
+        gaps = isinstance(self.cols, Pick | Gather) and bool((self.cols.table < 0).any())
         return not (limited or ruled or gaps)
 
     def blocks(self, first: int, last: int) -> Part:
         return replace(self, rows=self.rows.blocks(first, last), cols=self.cols.blocks(first, last))
 
-    def split(self, area: int, lines: int, copied: bool = True) -> Iterator[Part]:
-        """Pieces of at most `lines` rows and keys, and `area` pairs, where blocks allow it.
+    def split(self, area: int, lines: int, copied: bool = False) -> Iterator[Part]:
+        """Pieces of at most `lines` rows and `area` pairs, where blocks allow it.
 
-        Keys that are views count only where they are `copied`, pairs only where each has a place
-        of its own in a mask. A single block is cut along its rows to keep to `area`.
+        Keys count as rows do where they are `copied`, which also lets a single block be cut along
+        its keys; pairs count only where each has a place of its own in a mask.
         """
-        rows, keys = self.rows.width, self.cols.width
-        masked = not (self.full or self.alike)
-        if self.count == 1:
-            step = max(1, area // keys) if not self.full and rows * keys > area else rows
-            for at in range(0, rows, step):
-                some = self.rows.within_block(at, min(at + step, rows))
-                yield self if step == rows else replace(self, rows=some)
-            return
-        step = lines // (max(rows, keys) if copied or isinstance(self.cols, Pick) else rows)
-        if masked:
-            step = min(step, area // (rows * keys))
-        for at in range(0, self.count, max(1, step)):
-            piece = self.blocks(at, min(at + max(1, step), self.count))
-            yield from piece.split(area, lines, copied) if piece.count == 1 else (piece,)
+        if self.narrow:
+            yield from self._rows_split(min(max(1, lines // _PASSES), area // self.cols.width))
+        elif self.count > 1:
+            rows, keys = self.rows.width, self.cols.width
+            step = lines // (max(rows, keys) if copied or isinstance(self.cols, Pick) else rows)
+            if not (self.full or self.alike):
+                step = min(step, area // (rows * keys))
+            for at in range(0, self.count, max(1, step)):
+                piece = self.blocks(at, min(at + max(1, step), self.count))
+                yield from piece.split(area, lines, copied) if piece.count == 1 else (piece,)
+        elif copied and self.cols.width > 2 * max(lines, self.rows.width):
+            for some in self._keys_split(max(lines, self.rows.width)):
+                yield from some.split(area, lines)
+        else:
+            fits = self.full or self.area() <= area
+            yield from (self,) if fits else self._rows_split(area // self.cols.width)
+
+    def _rows_split(self, step: int) -> Iterator[Part]:
+        """Pieces of `step` rows of a single block, or of blocks of a single row."""
+        total = self.count * self.rows.width
+        for at in range(0, total, max(1, step)):
+            last = min(at + max(1, step), total)
+            if self.count > 1:
+                yield self.blocks(at, last)
+            else:
+                yield replace(self, rows=self.rows.within_block(at, last))
+
+    def _keys_split(self, step: int) -> Iterator[Part]:
+        """Pieces of `step` keys of a single block."""
+        assert not isinstance(self.cols, Shifts)
+        for at in range(0, self.cols.width, step):
+            some = self.cols.within_block(at, min(at + step, self.cols.width))
+            yield replace(self, cols=some)
 
     def within(self, bounds_BN2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What bounds leave of each block: (cut, low, high), each [C].
@@ -106,7 +136,10 @@ class Part:
         return replace(self, cols=self.cols.within_block(low, high))
 
     def mask(self, bounds_BN2: Tensor | None = None) -> Tensor:
-        """Which pairs count: bool [B, C, R, K]; B and C are 1 where all blocks share one mask."""
+        """Which pairs count: bool [B, C, R, K]; B and C are 1 where all blocks share one mask.
+
+        Where heads have keys of their own it is [G, C, R, K].
+        """
         shared = bounds_BN2 is None and self.alike
         return self.blocks(0, 1)._mask(None) if shared else self._mask(bounds_BN2)
 
@@ -114,7 +147,7 @@ class Part:
     def alike(self) -> bool:
         """Whether the same places of every block count, bounds aside."""
         rows, cols = self.rows, self.cols
-        if isinstance(rows, Pick) or isinstance(cols, Pick):
+        if isinstance(rows, Pick) or not isinstance(cols, Run | Shifts):
             return False
         steady = self.keep is None and (self.rule is None or self.even)
         return steady and (rows.count == 1 or rows.step == cols.step)
@@ -124,8 +157,10 @@ class Part:
         low, high = self._interval(i)
         if bounds_BN2 is not None:
             bound = self.rows.take(bounds_BN2)
+            if j.ndim == 3 and len(bound) > 1:  # keys of each head, bounds of each sequence
+                bound = bound.repeat_interleave(len(j) // len(bound), 0)
             low, high = torch.maximum(low, bound[..., 0]), torch.minimum(high, bound[..., 1])
-        j = j[:, None, :]
+        j = j[..., None, :]
         mask = (j >= low[..., None]) & (j < high[..., None])
         if self.keep is not None:
             mask &= self.keep[j.long()]

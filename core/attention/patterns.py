@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from core.attention.algebra import Base, Term, intersect, unite, wider
+from core.attention.algebra import Base, Term, any_allowed, intersect, unite, wider, within
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,11 +51,7 @@ class Pattern(ABC):
 
     def allowed(self, i: Tensor, j: Tensor) -> Tensor:
         """The exact rule: bool of the broadcast shape of integer positions i and j."""
-        first, *rest = self.terms()
-        result = first.allowed(i, j)
-        for term in rest:
-            result = result | term.allowed(i, j)
-        return result
+        return any_allowed(self.terms(), i, j)
 
     def reach(self) -> int | None:
         """The largest |i - j| in tokens, None where unbounded."""
@@ -77,10 +73,13 @@ class Pattern(ABC):
         return build_plan(self, q, kv, block)
 
     def draw(self, n: int) -> str:
-        """A picture of the first n positions: a row a query, '#' where it sees the key."""
-        at = torch.arange(n)
-        rows = self.allowed(at[:, None], at[None, :]).tolist()
-        return "\n".join("".join("#" if cell else "." for cell in row) for row in rows)
+        """A picture of the first n positions: a row a query, '#' where it sees the key, '?' where
+        the data decide."""
+        i, j = torch.arange(n)[:, None], torch.arange(n)[None]
+        cells = torch.zeros(n, n, dtype=torch.int64)
+        for term in self.terms():
+            cells = torch.maximum(cells, _seen(term, i, j))
+        return "\n".join("".join(".?#"[cell] for cell in row) for row in cells.tolist())
 
     def __or__(self, other: Pattern) -> Pattern:
         return _simplest(unite(self.terms() + other.terms()))
@@ -105,6 +104,18 @@ class BasePattern(Pattern):
     def join(self, others: Sequence[Any]) -> Base | None:
         """The union with other pieces as one pattern; None where that isn't one."""
         return None
+
+    def causal(self) -> Base:
+        """The pattern that `& Causal()` cuts."""
+        return self
+
+    def certain(self, i: Tensor, j: Tensor) -> Tensor:
+        """The pairs that the pattern has whatever the data."""
+        return self.allowed(i, j)
+
+    def possible(self, i: Tensor, j: Tensor) -> Tensor:
+        """The pairs that it has for some data."""
+        return self.allowed(i, j)
 
     def between(self, left: int | None, right: int | None) -> Pattern | None:
         """The pattern that has a name of its own for this one cut to a band, if any."""
@@ -198,6 +209,15 @@ def _simplest(terms: tuple[Term, ...]) -> Pattern:
         if base is None and left is None and right == 0:
             return Causal()
     return Mixture(terms)
+
+
+def _seen(term: Term, i: Tensor, j: Tensor) -> Tensor:
+    """2 for pairs of the term, 1 for those that depend on the data, 0 for others."""
+    inside = within(i, j, term.left, term.right)
+    if isinstance(term.base, BasePattern):
+        sure, maybe = term.base.certain(i, j), term.base.possible(i, j)
+        return (inside & sure).long() + (inside & maybe).long()
+    return 2 * inside.long()
 
 
 def _thawed(x: Any) -> Any:

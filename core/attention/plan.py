@@ -2,7 +2,8 @@
 
 Disjointness is by construction (`core.attention.layout`). Rows of global tokens are one part each
 kind, over all keys; the columns of global tokens are parts over the other rows; the band, the
-other sets of distances, fixed and drawn blocks follow, each with what is left for it. Cost is
+other sets of distances, fixed and drawn blocks follow, each with what is left for it; blocks that
+the data choose come last, and add what none of these has. Cost is
 O(blocks that are not empty).
 """
 
@@ -17,15 +18,19 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
-from core.attention.axes import Pick, Run
+from core.attention.algebra import Term
+from core.attention.axes import Pick, Run, Slots
 from core.attention.cost import Cost, count
 from core.attention.flex import to_block_mask
+from core.attention.grid import grid_area
 from core.attention.layout.bands import band_parts
+from core.attention.layout.choices import chosen_parts, most_pairs
 from core.attention.layout.diagonals import diagonal_parts
 from core.attention.layout.draws import block_parts
 from core.attention.layout.layout import Layout, row
 from core.attention.layout.residues import strided_parts
 from core.attention.layout.summaries import fixed_parts
+from core.attention.learned import Learned
 from core.attention.parts import Part, Rule
 from core.attention.patterns import Pattern
 from core.attention.static import outside_tracing
@@ -41,9 +46,9 @@ class Plan:
     """Disjoint parts that together are `pattern` on `q` x `kv` (absolute positions).
 
     `whole_rows` are the local rows, int64, that parts named "rows" cover alone: the other parts
-    are computed there too where that is cheaper, and don't count. `covered` says that every row
-    is in a part that starts it. `block` is None where each backend takes the size that suits it;
-    `prepared` is where one keeps what it derives from the plan.
+    are computed there too where that is cheaper, and don't count (those named "chosen" do).
+    `covered` says that every row is in a part that starts it. `block` is None where each backend
+    takes the size that suits it; `prepared` is where one keeps what it derives from the plan.
     """
 
     pattern: Pattern
@@ -59,13 +64,33 @@ class Plan:
         """The same plan in blocks of `block` rows, unless its size was asked for by name."""
         return self if self.block else build_plan(self.pattern, self.q, self.kv, block)
 
+    @property
+    def learned(self) -> tuple[Term, ...]:
+        """The terms whose blocks the data choose in each call."""
+        return tuple(term for term in self.pattern.terms() if isinstance(term.base, Learned))
+
     def pairs(self) -> int:
-        """The number of pairs in the pattern, counted part by part."""
-        return sum(_count(part, self.whole_rows) for part in self.parts)
+        """The number of pairs in the pattern, counted part by part.
+
+        Blocks that the data choose count as if none held a pair of another term.
+        """
+        return sum(self._pairs(part) for part in self.parts)
+
+    def _pairs(self, part: Part) -> int:
+        if isinstance(part.cols, Slots):
+            base = self.learned[part.cols.choice].base
+            assert isinstance(base, Learned)
+            return most_pairs(part, base, self.kv)
+        return _count(part, self.whole_rows)
 
     def block_area(self) -> int:
         """The number of pairs that a block backend computes, masked ones included."""
         return sum(part.area() for part in self.parts)
+
+    def grid_area(self, size: int = 64) -> int:
+        """The number of pairs in the aligned blocks of `size` that the pattern touches, each part
+        counted in its frame, whatever blocks a backend runs."""
+        return grid_area(self.parts, size)
 
     def cost(
         self, size: int, heads: int = 1, batch: int = 1, dtype: torch.dtype = torch.float32
@@ -99,23 +124,26 @@ def build_plan(pattern: Pattern, q: range, kv: range, block: int | None) -> Plan
 
 
 def _started(parts: list[Part], rows: int) -> tuple[tuple[Part, ...], bool]:
-    """The parts, those marked whose rows no earlier part has; and whether these have all rows."""
-    seen = torch.zeros(rows, dtype=torch.bool)
+    """The parts, those marked whose rows no earlier part has; and whether all rows are written
+    before they are added to, or replaced in the end."""
+    touched, written = torch.zeros(2, rows, dtype=torch.bool)
     marked: list[Part] = []
     for part in parts:
         index = part.rows.index().flatten().long()
-        starts = part.name != "rows" and not bool(seen[index].any())
-        seen[index] |= starts
+        starts = part.name != "rows" and not bool(touched[index].any())
+        touched[index] = True
+        written[index] |= starts or part.name == "rows"
         marked.append(replace(part, starts=starts))
-    return tuple(marked), bool(seen.all())
+    return tuple(marked), bool(written.all())
 
 
 def _parts(layout: Layout) -> Iterator[Part]:
-    """Parts of many rows and regular keys come first, parts that replace rows come last."""
+    """Parts of many rows and regular keys come first, parts that replace rows after what they
+    replace, blocks that the data choose last."""
     q, kv, origin = layout.q, layout.kv, layout.origin
     tokens: list[tuple[list[int], Rule | None]] = [
         (layout.full_tokens, None),
-        (layout.ruled_tokens, layout.pattern.allowed),
+        (layout.ruled_tokens, layout.allowed),
     ]
     if layout.band is not None:
         yield from band_parts(layout, layout.band)
@@ -134,6 +162,8 @@ def _parts(layout: Layout) -> Iterator[Part]:
         rows = [position - q.start for position in positions if position in q]
         if rows:
             yield Part("rows", origin, Pick(row(rows)), Run.single(0, len(kv)), rule=rule)
+    for at, term in enumerate(layout.learned):
+        yield from chosen_parts(layout, term, at)
 
 
 def _count(part: Part, whole_rows: Tensor) -> int:

@@ -20,9 +20,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from core.attention.axes import Run
-from core.attention.backends.kernels import State, part_backward, part_forward
+from core.attention.backends.chosen import chosen_pieces
+from core.attention.backends.kernels import part_backward, part_forward
+from core.attention.backends.narrow import narrow_backward, narrow_forward
 from core.attention.backends.pieces import Piece, Size, pieces_of
 from core.attention.backends.source import Source, compute_dtype, for_each_head
+from core.attention.backends.state import State
+from core.attention.learned import Choice
 from core.attention.plan import Plan
 
 # measured by benchmarks/attention.py: the forward has the least waste in low blocks, the backward
@@ -35,8 +39,9 @@ def cpu(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Ten
     """One softmax over all sources. Returns out_BHND in q's dtype and lse_BHN without gradient."""
     plans = tuple(source.plan for source in sources)
     bounds = tuple(source.bounds for source in sources)
+    choices = tuple(source.choices for source in sources)
     pairs = [tensor for source in sources for tensor in (source.k, source.v)]
-    return _BlockSparse.apply(plans, bounds, scale, q, *pairs)  # pyright: ignore
+    return _BlockSparse.apply(plans, bounds, choices, scale, q, *pairs)  # pyright: ignore
 
 
 class _BlockSparse(torch.autograd.Function):
@@ -45,15 +50,17 @@ class _BlockSparse(torch.autograd.Function):
         ctx: Any,
         plans: tuple[Plan, ...],
         bounds: tuple[Tensor | None, ...],
+        choices: tuple[tuple[Choice, ...], ...],
         scale: float,
         q: Tensor,
         *kv: Tensor,
     ) -> tuple[Tensor, Tensor]:
         q_GND, *kv_GND = (_flat(tensor, q.shape[1]) for tensor in (q, *kv))
         out, lse = None, None
-        for plan, bound, k, v in zip(plans, bounds, kv_GND[::2], kv_GND[1::2], strict=True):
+        given = zip(plans, bounds, choices, kv_GND[::2], kv_GND[1::2], strict=True)
+        for plan, bound, choice, k, v in given:
             plan = plan.at(_FORWARD_ROWS)
-            pieces = pieces_of(plan, bound, q.shape[1], k, FORWARD)
+            pieces = _pieces(plan, bound, choice, q.shape[1], k, FORWARD)
             covered = plan.covered and bound is None
             found, level = _forward(pieces, q_GND, k, v, scale, covered)
             if out is None or lse is None:
@@ -61,7 +68,7 @@ class _BlockSparse(torch.autograd.Function):
             else:
                 _merge(out, lse, found, level)
         assert out is not None and lse is not None
-        ctx.plans, ctx.bounds, ctx.scale = plans, bounds, scale
+        ctx.given, ctx.scale = (plans, bounds, choices), scale
         out_BHND = out.to(q.dtype).view(q.shape)
         ctx.save_for_backward(q, out_BHND, lse, *kv)
         lse_BHN = lse.view(q.shape[:3])
@@ -79,14 +86,27 @@ class _BlockSparse(torch.autograd.Function):
         lse = lse.masked_fill(lse == -torch.inf, torch.inf)
         dq = torch.zeros_like(q_GND)
         dkv = [torch.zeros_like(tensor) for tensor in kv_GND]
-        for at, (plan, bound) in enumerate(zip(ctx.plans, ctx.bounds, strict=True)):
+        for at, (plan, bound, choice) in enumerate(zip(*ctx.given, strict=True)):
             state = State(q_GND, kv_GND[2 * at], kv_GND[2 * at + 1], out_GND, lse, grad_GND)
             plan = plan.at(_BACKWARD_ROWS)
-            pieces = pieces_of(plan, bound, q.shape[1], state.k, BACKWARD)
+            pieces = _pieces(plan, bound, choice, q.shape[1], state.k, BACKWARD)
             dk, dv = dkv[2 * at], dkv[2 * at + 1]
             _backward(pieces, state, plan.whole_rows, (dq, dk, dv), ctx.scale)
         shaped = [_summed(d, x) for d, x in zip((dq, *dkv), (q, *kv), strict=True)]
-        return (None, None, None, *shaped)
+        return (None, None, None, None, *shaped)
+
+
+def _pieces(
+    plan: Plan,
+    bounds: Tensor | None,
+    choices: tuple[Choice, ...],
+    heads: int,
+    k_GND: Tensor,
+    size: Size,
+) -> Iterator[Piece]:
+    """What lengths decide, then what the data chose."""
+    yield from pieces_of(plan, bounds, heads, k_GND, size)
+    yield from chosen_pieces(plan, bounds, choices, k_GND, size)
 
 
 def _forward(
@@ -97,7 +117,11 @@ def _forward(
     lse = q.new_empty(q.shape[:2]) if covered else q.new_full(q.shape[:2], -torch.inf)
     for piece in pieces:
         part, groups = piece.part, piece.groups
-        found, level = part_forward(part, piece.mask, q[groups], k[groups], v[groups], scale)
+        qkv = (q[groups], k[groups], v[groups])
+        if part.narrow:
+            narrow_forward(part, piece.mask, qkv, scale, out[groups], lse[groups])
+            continue
+        found, level = part_forward(part, piece.mask, *qkv, scale)
         if piece.empty is not None:  # the kernel gives such rows lse 0
             found = found.masked_fill(piece.empty[..., None], 0.0)
             level = level.masked_fill(piece.empty, -torch.inf)
@@ -128,15 +152,14 @@ def _backward(
     scale: float,
 ) -> None:
     """Adds the gradients of one source's parts to dq, dk and dv."""
-    dq, dk, dv = grads
-    # what other parts computed at whole rows was replaced, so nothing flows there
-    elsewhere = state.grad.index_fill(1, whole_rows, 0.0) if len(whole_rows) else state.grad
+    # what other parts computed at whole rows was replaced: with lse inf their weights are 0
+    elsewhere = state.lse.index_fill(1, whole_rows, torch.inf) if len(whole_rows) else state.lse
     for piece in pieces:
         part, groups = piece.part, piece.groups
-        grad = state.grad if part.name == "rows" else elsewhere
-        given = State(*(x[groups] for x in (*state[:5], grad)))
-        totals = (dq[groups], dk[groups], dv[groups])
-        part_backward(part, piece.mask, given, totals, scale)
+        given = state if part.name in ("rows", "chosen") else state._replace(lse=elsewhere)
+        given = State(*(x[groups] for x in given))
+        backward = narrow_backward if part.narrow else part_backward
+        backward(part, piece.mask, given, tuple(x[groups] for x in grads), scale)
 
 
 def _flat(x_BHND: Tensor, heads: int) -> Tensor:

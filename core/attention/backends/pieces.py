@@ -13,13 +13,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from core.attention.axes import Run
+from core.attention.axes import Run, Slots
 from core.attention.parts import Part
 from core.attention.plan import Plan
 from core.attention.static import outside_tracing
 
 MASK_AREA = 1 << 19  # pairs of a mask that is not shared by all blocks
-_KEPT = 1 << 17  # pairs of a mask up to which it is kept with the plan
+_KEPT = 1 << 18  # pairs of a mask up to which it is kept with the plan
 _STRETCHES = 8  # stretches of blocks alike that a piece is cut into; more cost more than they save
 _EMPTY, _WHOLE, _CUT = 0, 1, 2
 
@@ -42,6 +42,11 @@ class Size:
     copied: bool
 
 
+def fixed_parts(plan: Plan) -> list[Part]:
+    """All parts but those whose keys the data choose, which are `chosen_pieces`."""
+    return [part for part in plan.parts if not isinstance(part.cols, Slots)]
+
+
 def pieces_of(
     plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor, size: Size
 ) -> Iterator[Piece]:
@@ -50,7 +55,7 @@ def pieces_of(
     if bounds is None:
         yield from _unbounded(plan, lines, size.copied, groups, k_GND.dtype)
         return
-    for part in plan.parts:
+    for part in fixed_parts(plan):
         for piece in part.split(MASK_AREA, lines, size.copied):
             for some, cut in _left(piece, bounds):
                 if cut:
@@ -66,7 +71,7 @@ def _unbounded(
     key = (lines, copied, groups, dtype)
     if key not in plan.prepared:
         with outside_tracing():
-            split = (part.split(MASK_AREA, lines, copied) for part in plan.parts)
+            split = (part.split(MASK_AREA, lines, copied) for part in fixed_parts(plan))
             plan.prepared[key] = [_light(p, groups, dtype) for part in split for p in part]
     for piece in plan.prepared[key]:
         if isinstance(piece, Part):
@@ -84,7 +89,7 @@ def _light(part: Part, groups: int, dtype: torch.dtype) -> Piece | Part:
 def _whole(part: Part, groups: int, dtype: torch.dtype) -> Piece:
     if part.full:
         return Piece(slice(groups), part, None, None)
-    return Piece(slice(groups), part, *_additive(part.mask(), dtype))
+    return Piece(slice(groups), part, *additive(part.mask(), dtype))
 
 
 def _left(piece: Part, bounds: Tensor) -> Iterator[tuple[Part, bool]]:
@@ -133,11 +138,11 @@ def _cut(
     for first in range(0, batch, step):
         last = min(first + step, batch)
         rows = slice(first * heads, last * heads) if batch > 1 else slice(groups)
-        mask, empty = _additive(piece.mask(bounds[first:last]), dtype)
+        mask, empty = additive(piece.mask(bounds[first:last]), dtype)
         yield Piece(rows, piece, _per_head(mask, heads), _per_head(empty, heads))
 
 
-def _additive(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def additive(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """0 where a pair counts, -inf elsewhere; and the rows with no pair, where there are any."""
     empty = ~mask.any(-1)
     added = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.attention.learned import Choice
 from core.attention.plan import Plan
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Keys k_BHMD, values v_BHMD, the plan that pairs queries with them, bounds int32 [B, N, 2]."""
+    """Keys k_BHMD, values v_BHMD, the plan that pairs queries with them, bounds int32 [B, N, 2],
+    and what each learned term of the plan chose."""
 
     k: Tensor
     v: Tensor
     plan: Plan
     bounds: Tensor | None
+    choices: tuple[Choice, ...] = ()
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -9,10 +9,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from core.attention.algebra import Term
+from core.attention.algebra import Term, any_allowed
 from core.attention.axes import Run
 from core.attention.blocks import Blockwise
 from core.attention.distances import Distances
+from core.attention.learned import Learned
 from core.attention.patterns import Pattern
 from core.attention.steps import Fixed
 from core.attention.tokens import Global
@@ -26,16 +27,17 @@ class Layout:
 
     A pair that several terms hold belongs to the first of: rows of global tokens, columns of
     global tokens, the band, other sets of distances, fixed blocks, drawn blocks; within a kind
-    to the first in the order of the normal form.
+    to the first in the order of the normal form. What the data choose belongs to all others first.
     """
 
     def __init__(self, pattern: Pattern, q: range, kv: range, block: int) -> None:
-        self.pattern, self.q, self.kv, self.block = pattern, q, kv, block
+        self.q, self.kv, self.block = q, kv, block
         self.origin = (q.start, kv.start)
         self.band: Term | None = None
         self.distances: list[Term] = []
         self.fixed: list[Term] = []
         self.blocks: list[Term] = []
+        self.learned: list[Term] = []
         seen_by_all: set[int] = set()
         seen_by_some: set[int] = set()
         for term in pattern.terms():
@@ -51,8 +53,11 @@ class Layout:
                     self.fixed.append(term)
                 case Blockwise():
                     self.blocks.append(term)
+                case Learned():
+                    self.learned.append(term)
                 case other:
                     raise ConfigError(f"plan: got {other!r}, expected a pattern with a layout")
+        self.static = tuple(term for term in pattern.terms() if term not in self.learned)
         self.full_tokens = sorted(seen_by_all)
         self.ruled_tokens = sorted(seen_by_some - seen_by_all)
         self.tokens = sorted(seen_by_all | seen_by_some)
@@ -65,6 +70,10 @@ class Layout:
         band = [] if self.band is None else [self.band]
         order = [*band, *self.distances, *self.fixed, *self.blocks]
         return order[: order.index(term)]
+
+    def allowed(self, i: Tensor, j: Tensor) -> Tensor:
+        """The rule of all terms but those that the data choose."""
+        return any_allowed(self.static, i, j)
 
     def holed(self, columns: Run) -> list[tuple[int, int, bool]]:
         """Stretches of blocks [first, last) that hold a global column, and that don't."""
@@ -88,10 +97,7 @@ class Outside:
     terms: tuple[Term, ...]
 
     def __call__(self, i: Tensor, j: Tensor) -> Tensor:
-        inside = torch.zeros((), dtype=torch.bool, device=i.device)
-        for term in self.terms:
-            inside = inside | term.allowed(i, j)
-        return ~inside
+        return ~any_allowed(self.terms, i, j)
 
     @staticmethod
     def of(terms: Iterable[Term]) -> Outside | None:

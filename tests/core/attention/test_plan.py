@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from core.attention import (
     Causal,
+    Dense,
+    Dilated,
     Fixed,
     LogSparse,
     Pattern,
     Plan,
+    Strided,
     Window,
     bigbird,
     sparse_transformer,
@@ -132,3 +135,28 @@ def test_peak_memory_at_most_doubles_when_the_length_doubles() -> None:
     start, *peaks = (int(line) for line in done.stdout.split())
     small, middle, large = (peak - start for peak in peaks)
     assert small > 0 and middle <= 2.2 * small and large <= 2.2 * middle
+
+
+def grid_by_hand(pattern: Pattern, n: int, size: int) -> int:
+    at, cells = torch.arange(n), -(-n // size)
+    pairs = torch.zeros(cells * size, cells * size, dtype=torch.bool)
+    pairs[:n, :n] = pattern.allowed(at[:, None], at[None])
+    blocks = pairs.view(cells, size, cells, size).any(3).any(1)
+    return int(blocks.sum()) * size * size
+
+
+@pytest.mark.parametrize("block", [8, None])
+@pytest.mark.parametrize(
+    "name", [name for name, p in PATTERNS.items() if "Strided" not in repr(p.terms())]
+)
+def test_the_grid_area_is_that_of_aligned_blocks(name: str, block: int | None) -> None:
+    plan = PATTERNS[name].plan(range(203), range(203), block)
+    assert plan.grid_area(8) == grid_by_hand(PATTERNS[name], 203, 8)
+
+
+def test_the_grid_of_a_stride_lies_in_its_residue_classes() -> None:
+    plan = Strided(7).plan(range(203), range(203))
+    assert plan.grid_area(8) == 7 * grid_by_hand(Dense(), 29, 8)
+    assert Dilated(9, 3).plan(range(240), range(240)).grid_area(8) == 3 * grid_by_hand(
+        Window(9), 80, 8
+    )

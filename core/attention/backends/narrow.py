@@ -1,0 +1,98 @@
+"""Parts with few keys a row on CPU, as products of views: diagonals, and columns of a few tokens.
+
+The flash kernel would gather the keys of a diagonal, and spend its blocks on padding where a row
+has one key. Here the scores of a row are a handful of numbers, and the result is merged into the
+rows in place.
+
+Shape suffixes: G batch x head, R rows, K keys a row, D head size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from core.attention.axes import Pick, Run, Shifts
+from core.attention.backends.state import State
+from core.attention.parts import Part
+
+
+def narrow_forward(
+    part: Part,
+    mask: Tensor | None,
+    qkv: tuple[Tensor, Tensor, Tensor],
+    scale: float,
+    out: Tensor,
+    lse: Tensor,
+) -> None:
+    """Adds the part to out [G, N, D] and lse [G, N] in place: one softmax over all keys."""
+    q, k, v = qkv
+    out_GRD, lse_GR = _rows(part, out), _rows(part, lse[..., None])[..., 0]
+    scores = _scores(part.cols, mask, _rows(part, q), k).mul_(scale)
+    level = scores.logsumexp(-1)
+    both = level if part.starts else torch.logaddexp(lse_GR, level)
+    anchor = both.masked_fill(both == -torch.inf, 0.0)
+    weights = scores.sub_(anchor[..., None]).exp_()
+    if part.starts:
+        out_GRD.zero_()
+    else:
+        out_GRD.mul_((lse_GR - anchor).exp_()[..., None])
+    _add_products(part.cols, out_GRD, weights, v)
+    lse_GR.copy_(both)
+
+
+def narrow_backward(
+    part: Part,
+    mask: Tensor | None,
+    state: State,
+    totals: tuple[Tensor, Tensor, Tensor],
+    scale: float,
+) -> None:
+    """Adds the gradients of the part to (dq, dk, dv), all [G, N, D]."""
+    q, out, grad = (_rows(part, x) for x in (state.q, state.out, state.grad))
+    lse = _rows(part, state.lse[..., None])
+    dq, dk, dv = totals
+    weights = _scores(part.cols, mask, q, state.k).mul_(scale).sub_(lse).exp_()
+    slopes = _scores(part.cols, None, grad, state.v).sub_((grad * out).sum(-1, keepdim=True))
+    slopes.mul_(weights).mul_(scale)
+    _add_products(part.cols, _rows(part, dq), slopes, state.k)
+    _add_transposed(part.cols, dk, slopes, q)
+    _add_transposed(part.cols, dv, weights, grad)
+
+
+def _rows(part: Part, x_GND: Tensor) -> Tensor:
+    """[G, R, D], a view."""
+    assert isinstance(part.rows, Run)
+    taken = part.rows.take(x_GND)
+    return taken[:, :, 0] if isinstance(part.cols, Shifts) else taken[:, 0]
+
+
+def _scores(cols: Pick | Run | Shifts, mask: Tensor | None, rows_GRD: Tensor, k: Tensor) -> Tensor:
+    """[G, R, K], the products of rows and keys; `mask` [G or 1, C, R, K] is added."""
+    if isinstance(cols, Shifts):
+        scores = torch.stack(
+            [(rows_GRD * cols.diagonal(k, at)).sum(-1) for at in range(cols.width)], -1
+        )
+        return scores if mask is None else scores.add_(mask[:, :, 0])
+    scores = rows_GRD @ cols.take(k)[:, 0].transpose(1, 2)
+    return scores if mask is None else scores.add_(mask[:, 0])
+
+
+def _add_products(cols: Pick | Run | Shifts, into_GRD: Tensor, weights: Tensor, v: Tensor) -> None:
+    """Adds the weighted keys of every row."""
+    if isinstance(cols, Shifts):
+        for at in range(cols.width):
+            into_GRD.addcmul_(weights[..., at, None], cols.diagonal(v, at))
+    else:
+        into_GRD.baddbmm_(weights, cols.take(v)[:, 0])
+
+
+def _add_transposed(
+    cols: Pick | Run | Shifts, into_GND: Tensor, weights: Tensor, rows: Tensor
+) -> None:
+    """Adds the weighted rows of every key."""
+    if isinstance(cols, Shifts):
+        for at in range(cols.width):
+            cols.diagonal(into_GND, at).addcmul_(weights[..., at, None], rows)
+    else:
+        cols.add(into_GND, (weights.transpose(1, 2) @ rows)[:, None])
