@@ -16,11 +16,12 @@ import torch
 import torch._dynamo
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.flex_attention import AuxRequest, flex_attention
+from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
 
 from core.attention.backends.source import Source
-from core.attention.tiles.grid import Grid
+from core.attention.tiles.chosen import chosen_mask
 from core.attention.tiles.grids import grids_of
+from core.attention.tiles.views import View
 from core.errors import ConfigError
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -50,27 +51,30 @@ def _of_source(q: Tensor, source: Source, scale: float) -> tuple[Tensor, Tensor]
     k, v = _wide(source.k), _wide(source.v)
     found: list[tuple[Tensor, Tensor]] = []
     for grid in grids.merged:
-        parts = _run(grid, q, k, v, source.bounds, scale)
+        parts = _run(grid.view, grid.mask(source.bounds), q, k, v, scale)
         out, lse = map(grid.view.back, parts)
         found.append((out, lse))
-    out, lse = _merged(found, q.device)
     if grids.rows is not None:
-        view, parts = grids.rows.view, _run(grids.rows, q, k, v, source.bounds, scale)
+        (out, lse), view = _merged(found, q.device), grids.rows.view
+        parts = _run(view, grids.rows.mask(source.bounds), q, k, v, scale)
         parts = _kernels(q.device.type).merge(*map(view.back, parts))
         some, level = (part[:, :, : len(view.chosen)] for part in parts)
-        out, lse = out.index_copy(2, view.chosen, some), lse.index_copy(2, view.chosen, level)
-    return out, lse
+        found = [(out.index_copy(2, view.chosen, some), lse.index_copy(2, view.chosen, level))]
+    for at in range(len(source.choices)):
+        view, mask = chosen_mask(source.plan, source.choices, at, source.bounds)
+        found.append(_run(view, mask, q, k, v, scale))
+    return _merged(found, q.device)
 
 
 def _run(
-    grid: Grid[Any], q: Tensor, k: Tensor, v: Tensor, bounds: Tensor | None, scale: float
+    view: View, mask: BlockMask, q: Tensor, k: Tensor, v: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """What one grid finds, frames apart."""
     out, aux = _kernels(q.device.type).attention(
-        grid.view.queries(q),
-        grid.view.keys(k),
-        grid.view.keys(v),
-        block_mask=grid.mask(bounds),
+        view.queries(q),
+        view.keys(k),
+        view.keys(v),
+        block_mask=mask,
         scale=scale,
         enable_gqa=True,
         return_aux=AuxRequest(lse=True),

@@ -1,7 +1,6 @@
 """One grid: rows and columns of blocks, where each comes from, which tiles count, and the rule.
 
-Shape suffixes: B batch, F frames, Q rows, K columns, N queries, R blocks of rows, S blocks of
-columns, C places of a list.
+Shape suffixes: B batch, F frames, Q rows, K columns, N queries, R blocks of rows.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, TypeVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
+from core.attention.tiles.bounds import Reach, along, ends
 from core.attention.tiles.rules import Rule, Scope
 from core.attention.tiles.tiles import (
     BLOCK,
@@ -59,30 +58,18 @@ class Grid(Generic[V]):
 
     def _bounded(self, bounds_BN2: Tensor) -> BlockMask:
         """Blocks that bounds empty are in no list, full ones that they cut are partial."""
-        low_BN, high_BN = bounds_BN2.to(self.row_FQ.dtype).unbind(-1)
-        rows_of = self.row_FQ.long()
-        low, high = (
-            x[:, rows_of].unflatten(-1, (-1, BLOCK)) for x in (low_BN, high_BN)
-        )  # [B,F,R,]
-        most, none = torch.iinfo(low.dtype).max, low >= high
-        cols = self.col_FK.unflatten(-1, (-1, BLOCK))
-        rows = _Reach(
-            low.masked_fill(none, most).amin(-1),
-            high.masked_fill(none, 0).amax(-1),
-            low.amax(-1),
-            high.amin(-1),
-        )
-        first, last = cols.where(cols >= 0, most).amin(-1)[None], cols.amax(-1)[None]  # [1, F, S]
+        bounds_BN2 = bounds_BN2.to(self.row_FQ.dtype)
+        reach, (first, last) = Reach.of(bounds_BN2, self.row_FQ), ends(self.col_FK)
         seen, seen_by = self.seen, self.seen_by
         at, by = (x.index.long()[None] for x in (seen, seen_by))
-        found = rows.of(lambda x: x[..., None]).meets(_along(first, at), _along(last, at))
-        found_by = rows.of(lambda x: _along(x, by)).meets(first[..., None], last[..., None])
+        found = reach.map(lambda x: x[..., None]).meets(along(first, at), along(last, at))
+        found_by = reach.map(lambda x: along(x, by)).meets(first[..., None], last[..., None])
         return block_mask(
             split(seen, found[0], found[1] & seen.full),
             split(seen_by, found_by[0], found_by[1] & seen_by.full),
             self._lengths(),
             BLOCK,
-            self._mask_mod_within(low_BN, high_BN),
+            self._mask_mod_within(bounds_BN2),
         )
 
     def _lengths(self) -> tuple[int, int]:
@@ -102,11 +89,11 @@ class Grid(Generic[V]):
 
         return mask_mod
 
-    def _mask_mod_within(self, low_BN: Tensor, high_BN: Tensor) -> MaskMod:
+    def _mask_mod_within(self, bounds_BN2: Tensor) -> MaskMod:
         inner, rows, cols = self._mask_mod(), self.row_FQ, self.col_FK
-        frames, batch_size = map(self.scope.number, (len(rows), len(low_BN)))
-        room = (0, len(self.scope.q) - low_BN.shape[1])
-        lows, highs = F.pad(low_BN, room), F.pad(high_BN, room)
+        frames, batch_size = map(self.scope.number, (len(rows), len(bounds_BN2)))
+        room = (0, len(self.scope.q) - bounds_BN2.shape[1])
+        lows, highs = (F.pad(side, room) for side in bounds_BN2.unbind(-1))
 
         def mask_mod(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             frame, sequence = batch % frames, batch // frames % batch_size
@@ -115,30 +102,6 @@ class Grid(Generic[V]):
             return bounded & inner(batch, head, query, key)
 
         return mask_mod
-
-
-@dataclass(frozen=True)
-class _Reach:
-    """What bounds leave a block of rows: some row sees [low, high), every row [late, early)."""
-
-    low: Tensor
-    high: Tensor
-    late: Tensor
-    early: Tensor
-
-    def of(self, change: Callable[[Tensor], Tensor]) -> _Reach:
-        return _Reach(*map(change, (self.low, self.high, self.late, self.early)))
-
-    def meets(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether keys first .. last hold one that some row sees, and only such as all see."""
-        some = (last >= self.low) & (first < self.high)
-        return some, (first >= self.late) & (last < self.early)
-
-
-def _along(values: Tensor, index: Tensor) -> Tensor:
-    """values [B, F, X] at index [1, 1 or F, Y, C]: [B, F, Y, C]."""
-    flat = index.flatten(2).expand(*values.shape[:2], -1)
-    return values.gather(2, flat).unflatten(2, index.shape[2:])
 
 
 def grid(

@@ -1,4 +1,5 @@
-"""The grids of a plan: rectangles of blocks, together exactly its pairs, a flex call each.
+"""The grids of a plan: rectangles of blocks, together exactly the pairs of all its terms but those
+that the data choose (`chosen`), a flex call each.
 
 A stride is a grid of residue classes, where it is a band. All else lies in one grid in index
 order: a union there counts a pair once whatever it is written as. Two things would make that grid
@@ -47,7 +48,7 @@ def grids_of(plan: Plan, device: torch.device) -> Grids:
     with outside_tracing():
         q, kv = (range(at.start, at.start + bucket(len(at))) for at in (plan.q, plan.kv))
         scope = Scope(q, kv, device)
-        terms = plan.pattern.terms()
+        terms = [term for term in plan.pattern.terms() if term not in plan.learned]
         strided = [term for term in terms if _in_classes(term, len(kv))]
         ordered = [term for term in terms if term not in strided]
         rows = _global_rows(plan, terms, scope)

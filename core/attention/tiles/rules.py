@@ -8,6 +8,7 @@ elementwise operations and look-ups alone: what the kernel generator takes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -34,15 +35,20 @@ class Scope(NamedTuple):
     def dtype(self) -> torch.dtype:
         return torch.int32 if max(self.q.stop, self.kv.stop) < _NARROW else torch.int64
 
-    def number(self, value: int | None, unlimited: int = 1) -> Tensor:
-        """An integer as a tensor; None is beyond every distance, on the side of `unlimited`."""
+    def number(self, value: int | None) -> Tensor:
+        """An integer as a tensor of its own: a kernel is compiled for which of its tensors are one
+        and the same. None is beyond every distance."""
         far = torch.iinfo(self.dtype).max // 2
-        exact = unlimited * far if value is None else max(-far, min(value, far))
-        return torch.tensor(exact, dtype=self.dtype, device=self.device)
+        return _number(far if value is None else min(value, far), self.dtype, self.device).clone()
 
     def table(self, values: Tensor) -> Tensor:
         whole = not values.is_floating_point() and values.dtype != torch.bool
         return values.to(self.device, self.dtype if whole else values.dtype)
+
+
+@lru_cache(maxsize=1024)  # a copy to a GPU waits for it
+def _number(value: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(value, dtype=dtype, device=device)
 
 
 def union(rules: Iterable[Rule]) -> Rule:

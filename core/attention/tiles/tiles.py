@@ -97,15 +97,17 @@ def split(given: Lists, kept: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Te
     held = given.held() & kept
     index = given.index.expand_as(held).flatten(0, 1)
     partial, full = ((held & some).flatten(0, 1) for some in (~whole, whole))
-    return *_packed(index, partial), *_packed(index, full)
+    return *packed(index, partial), *packed(index, full)
 
 
-def _packed(index: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """The chosen numbers of every row first, in their order."""
+def packed(index: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """How many numbers of a row are chosen, and these first, in their order: [B, H, R, C] or, of
+    one head, [B, R, C]."""
     place = (chosen.cumsum(-1) - 1).masked_fill(~chosen, index.shape[-1])
     room = index.new_zeros((*index.shape[:-1], index.shape[-1] + 1))
-    packed = room.scatter_(-1, place, index)[..., :-1].contiguous()
-    return chosen.sum(-1).int()[:, None], packed[:, None]
+    first = room.scatter_(-1, place, index)[..., :-1].contiguous()
+    count = chosen.sum(-1).int()
+    return (count, first) if chosen.ndim == 4 else (count[:, None], first[:, None])
 
 
 def block_mask(

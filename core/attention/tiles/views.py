@@ -9,6 +9,7 @@ Shape suffixes: B batch, H heads, N queries or keys, D head size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,16 @@ def bucket(n: int) -> int:
     return max(BLOCK, -(-n // step) * step)
 
 
+class View(Protocol):
+    def queries(self, q_BHND: Tensor) -> Tensor:
+        """[B * frames, H, rows, D]; frame f of sequence b is number b * frames + f."""
+        ...
+
+    def keys(self, k_BHND: Tensor) -> Tensor:
+        """The same with columns for rows."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class InOrder:
     """Index order; copies of some keys follow the others, `places` for them."""
@@ -38,7 +49,6 @@ class InOrder:
     places: int
 
     def queries(self, q_BHND: Tensor) -> Tensor:
-        """[B * frames, H, rows, D]; frame f of sequence b is number b * frames + f."""
         return _padded(q_BHND, self.rows)
 
     def keys(self, k_BHND: Tensor) -> Tensor:

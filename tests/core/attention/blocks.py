@@ -14,17 +14,17 @@ from torch.nn.attention.flex_attention import AuxOutput, BlockMask
 
 
 def listed(count: Tensor | None, index: Tensor | None, width: int) -> Tensor:
-    """bool [B, rows, width]: the blocks that a list names, each at most once."""
+    """bool [B, H, rows, width]: the blocks that a list names, each at most once."""
     assert count is not None and index is not None
     held = torch.arange(index.shape[-1]) < count[..., None]
     found = torch.zeros(*count.shape, width + 1, dtype=torch.int64)
     found.scatter_add_(-1, index.long().where(held, width), held.long())
     assert int(found[..., :width].max()) <= 1
-    return found[:, 0, :, :width] > 0
+    return found[..., :width] > 0
 
 
 def both_lists(mask: BlockMask) -> tuple[Tensor, Tensor]:
-    """bool [B, rows, columns]: partial and full blocks; the lists by key block must agree."""
+    """bool [B, H, rows, columns]: partial and full blocks; the lists by key block must agree."""
     rows, cols = (-(-n // size) for n, size in zip(mask.seq_lengths, mask.BLOCK_SIZE, strict=True))
     partial = listed(mask.kv_num_blocks, mask.kv_indices, cols)
     full = listed(mask.full_kv_num_blocks, mask.full_kv_indices, cols)
@@ -39,10 +39,10 @@ def attention(
 ) -> tuple[Tensor, AuxOutput]:
     assert block_mask.seq_lengths == (q.shape[2], k.shape[2])
     partial, full = (
-        x.repeat_interleave(128, 1).repeat_interleave(128, 2)[torch.arange(len(q)) % len(x), None]
+        x.repeat_interleave(128, 2).repeat_interleave(128, 3)[torch.arange(len(q)) % len(x)]
         for x in both_lists(block_mask)
     )
-    sizes = (len(q), 1, q.shape[2], k.shape[2])
+    sizes = (*q.shape[:3], k.shape[2])
     at = [torch.arange(n, dtype=torch.int32) for n in sizes]
     ruled = block_mask.mask_mod(*(x.view(-1, *[1] * (3 - d)) for d, x in enumerate(at)))
     assert not bool((full & ~ruled).any())

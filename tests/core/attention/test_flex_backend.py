@@ -20,6 +20,7 @@ from core.attention import (
     Pattern,
     Random,
     Strided,
+    TopK,
     Window,
     attend,
     attend_sources,
@@ -34,10 +35,17 @@ from tests.core.attention import blocks
 from tests.core.attention.helpers import PATTERNS, assert_same, gradients, inputs
 from tests.core.attention.test_attend import random_bounds, run
 from tests.core.attention.test_blocks import OWN
+from tests.core.attention.test_learned import MIXED
 
 CPU = torch.device("cpu")
-ALL = {**PATTERNS, **OWN}
-KINDS = ["window-causal", "everything-causal", "dilated", "many-globals"]
+LEARNED: dict[str, Pattern] = {
+    **{f"topk-{name}": pattern for name, pattern in MIXED.items()},
+    "topk": TopK(3, block=8),
+    "topk-causal": TopK(3, block=8) & Causal(),
+    "topk-large": TopK(1, block=200) & Causal(),
+}
+ALL = {**PATTERNS, **OWN, **LEARNED}
+KINDS = ["window-causal", "everything-causal", "dilated", "many-globals", "topk-causal"]
 
 
 @pytest.fixture
@@ -61,7 +69,9 @@ def test_listed_blocks_and_rule_give_the_reference(name: str, n: int, by_blocks:
 
 @pytest.mark.parametrize("name", list(ALL))
 def test_bounds_and_ranges_give_the_reference(name: str, by_blocks: None) -> None:
-    for q_at, kv_at in ((range(300), range(300)), (range(37, 320), range(11, 340))):
+    # a choice asks for all the queries of its block rows
+    cut = (range(320), range(16, 320)) if name in LEARNED else (range(37, 320), range(11, 340))
+    for q_at, kv_at in ((range(300), range(300)), cut):
         q, k, v = inputs(len(q_at), len(kv_at))
         plan = ALL[name].plan(q_at, kv_at, 8)
         for batch in (1, 2):
@@ -77,7 +87,7 @@ def test_global_rows_in_stretches_give_the_reference(
     monkeypatch.setattr(grids, "_STRETCH", 1)
     q, k, v = inputs(500)
     for at in (range(500), range(3, 503)):
-        plan = PATTERNS[name].plan(at, at, 8)
+        plan = ALL[name].plan(at, at, 8)
         rows = grids_of(plan, CPU).rows
         assert rows is not None and rows.view.stretches == 4
         for bounds in (None, random_bounds(2, 500, 500)):
@@ -129,7 +139,7 @@ def test_sources_equal_one_softmax_over_all_keys(by_blocks: None) -> None:
     high = torch.stack([middle, torch.stack([at + 1] * 2).int()], -1)
     leaves = [q, k, v, k_other, v_other]
     for name in KINDS:
-        plan = PATTERNS[name].plan(range(n), range(n), 8)
+        plan = ALL[name].plan(range(n), range(n), 8)
         sources = [(k, v, plan, low), (k_other, v_other, plan, high)]
         results: list[list[Tensor]] = []
         for kind in ("flex", "reference"):
@@ -142,7 +152,7 @@ def test_grouped_queries_equal_keys_copied_for_every_head(by_blocks: None) -> No
     q = torch.cat([x for x in inputs(140)[:2]], 1).detach().requires_grad_()  # 4 heads
     k, v = (x.detach()[:, :2].clone().requires_grad_() for x in inputs(140, seed=1)[1:])
     for name in KINDS:
-        plan = PATTERNS[name].plan(range(140), range(140), 8)
+        plan = ALL[name].plan(range(140), range(140), 8)
         assert_same(run(q, k, v, plan, None, "flex"), run(q, k, v, plan, None, "reference"))
 
 
@@ -154,7 +164,7 @@ def test_flex_itself_and_its_gradients_give_the_reference(
     monkeypatch.setattr(torch_flex, "_validate_device", lambda *_: None)
     monkeypatch.setattr(backend, "_refuse", lambda *_: None)
     q, k, v = inputs(129)
-    plan, bounds = PATTERNS[name].plan(range(129), range(129), 8), random_bounds(2, 129, 129)
+    plan, bounds = ALL[name].plan(range(129), range(129), 8), random_bounds(2, 129, 129)
     assert_same(run(q, k, v, plan, bounds, "flex"), run(q, k, v, plan, bounds, "reference"))
 
 
@@ -162,7 +172,7 @@ def test_flex_itself_and_its_gradients_give_the_reference(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_forward_on_a_cpu_is_flex_uncompiled(name: str, dtype: torch.dtype) -> None:
     q, k, v = inputs(129, dtype=dtype)
-    plan = PATTERNS[name].plan(range(129), range(129), 8)
+    plan = ALL[name].plan(range(129), range(129), 8)
     with torch.no_grad():
         out, lse = attend(q, k, v, plan, backend="flex", return_lse=True)
         wide = [x.double() for x in (q, k, v)]
@@ -201,6 +211,7 @@ OF_A_KIND: dict[str, list[Pattern]] = {
     "strides": [Strided(5) & Causal(), Strided(5), Dilated(30, 5)],
     "fixed": [Fixed(100, 8), Fixed(120, 9) & Causal()],
     "log": [LogSparse(), LogSparse(3) & Causal()],
+    "topk": [TopK(3, block=64) & Causal(), TopK(3, block=64)],
 }
 
 
@@ -228,7 +239,7 @@ def test_one_kernel_serves_the_lengths_of_a_bucket_and_the_patterns_of_a_kind(
     kind: str, bounded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter = compiled_frames(monkeypatch)
-    for n in (1030, 1088, 1152):
+    for n in (400, 450, 512):
         for pattern in OF_A_KIND[kind]:
             forward(pattern, n, 2, bounded)
     assert counter.frame_count == 1

@@ -8,7 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from core.attention import Causal, Dense, Pattern, Strided, Window, attend, attend_sources, longformer
+from core.attention import (
+    Causal,
+    Dense,
+    Pattern,
+    Strided,
+    Window,
+    attend,
+    attend_sources,
+    longformer,
+)
 from core.attention.attend import _choose
 from core.attention.backends.source import Source
 from core.attention.tiles import grids
