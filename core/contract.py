@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import polars as pl
 
+    from core.attention import Pattern
+    from core.attention.auto import Workload
     from core.bundle import Bundle
     from core.calibration import Calibration
     from core.model.encoder import EncoderConfig
@@ -129,6 +131,16 @@ class Task(Protocol):
         self, source: Any, tokenizer: Any, rows: pl.Series, seed: int, steps: int
     ) -> StepLoader: ...
     def module(self, tokenizer: Any, encoder: EncoderConfig) -> SequenceModule: ...
+    def workload(self, source: Any, encoder: EncoderConfig) -> Workload:
+        """What the attention of one training step runs over, so that a pattern has a cost before
+        anything is trained."""
+        ...
+
+    def objection(self, pattern: Pattern) -> str | None:
+        """Why `attention=auto` must not choose this pattern; None where it may. Every task trains
+        windows, and the dense twin."""
+        ...
+
     def predict(self, module: Any, source: Any, tokenizer: Any, rows: pl.Series) -> pl.DataFrame:
         """Columns row, label, raw (the model's number before calibration) and what metrics need."""
         ...

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from core.contract import Domain
 from core.errors import ConfigError
@@ -61,17 +62,44 @@ def _whole_pattern(node: DictConfig) -> Pattern:
             return a.longformer(node.radius, tuple(node.global_positions))
         case "bigbird":
             tokens = tuple(node.global_positions)
-            return a.bigbird(node.radius, node.random_blocks, tokens, node.seed)
+            return a.bigbird(node.radius, node.random_blocks, tokens, node.seed, heads=node.heads)
+        case "topk":
+            learned = a.TopK(node.blocks, node.block)
+            return learned if node.radius is None else learned | a.Window(node.radius)
+        case "heads":
+            return a.HeadGroups(tuple(_group(group) for group in node.groups))
         case "dense":
             return a.Dense()
+        case "auto":
+            raise ConfigError(
+                "attention=auto is for pipelines.train, which chooses by short trainings; name a "
+                "pattern here"
+            )
         case other:
             raise ConfigError(
                 f"attention.kind: found {other!r}, expected the name of a file of conf/attention"
             )
 
 
-def encoder(config: DictConfig) -> EncoderConfig:
-    """Groups `model` and `attention` -> the encoder."""
+def _group(node: DictConfig) -> tuple[Pattern, int]:
+    """A pattern and how many heads of keys follow it; options left out have their defaults."""
+    from pipelines.schema import attention_schema
+
+    options = dict(node)
+    kv_heads = options.pop("kv_heads", None)
+    if not isinstance(kv_heads, int):
+        raise ConfigError(f"attention.groups: found kv_heads {kv_heads!r}, expected a number each")
+    schema = OmegaConf.structured(attention_schema(options.get("kind")))
+    try:
+        whole = OmegaConf.merge(schema, options)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"attention.groups: found {options}: {error}") from error
+    assert isinstance(whole, DictConfig)
+    return pattern(whole), kv_heads
+
+
+def encoder(config: DictConfig, attends: Pattern) -> EncoderConfig:
+    """Group `model` and a pattern -> the encoder."""
     from core.model.encoder import EncoderConfig
 
     m = config.model
@@ -88,7 +116,7 @@ def encoder(config: DictConfig) -> EncoderConfig:
         dropout=m.dropout,
         stochastic_depth=m.stochastic_depth,
         checkpoint=m.checkpoint,
-        pattern=pattern(config.attention),
+        pattern=attends,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ code {{ background: #f2f4f5; padding: .1rem .3rem; }}
 {table}
 <p>Intervals are 95 %. A floor is a model that takes no learning worth the name, measured on the
 same rows.</p>
+{tables}
 <h2>Charts</h2>
 <div class="grid">
 {figures}
@@ -42,12 +44,24 @@ same rows.</p>
 """
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of the page beside that of metrics; rows whose place is in `strong` stand out."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    strong: frozenset[int] = frozenset()
+    caption: str = ""
+
+
 def write_report(
     path: Path,
     title: str,
     manifest: Mapping[str, Any],
     metrics: Sequence[Metric],
     panels: Sequence[Panel],
+    tables: Sequence[Table] = (),
 ) -> None:
     """Write the page whole or not at all."""
     page = _PAGE.format(
@@ -55,6 +69,7 @@ def write_report(
         created=html.escape(manifest["created"]),
         fingerprint=html.escape(manifest["fingerprint"]),
         table=_table(metrics),
+        tables="\n".join(_other_table(t) for t in tables),
         figures="\n".join(_figure(p) for p in panels),
     )
     write_text(path, page)
@@ -70,6 +85,16 @@ def _table(metrics: Sequence[Metric]) -> str:
         figures = f"<td class='n'>{m.value:.4f}</td><td class='n'>{m.low:.4f} to {m.high:.4f}</td>"
         rows.append(f"<tr class='{'ours' if m.model == 'ours' else 'floor'}'>{names}{figures}</tr>")
     return "<table>" + "\n".join(rows) + "</table>"
+
+
+def _other_table(table: Table) -> str:
+    rows = ["<tr>" + "".join(f"<th>{html.escape(name)}</th>" for name in table.head) + "</tr>"]
+    for place, row in enumerate(table.rows):
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        rows.append(f"<tr{' class=ours' if place in table.strong else ''}>{cells}</tr>")
+    body = "\n".join(rows)
+    title, caption = html.escape(table.title), html.escape(table.caption)
+    return f"<h2>{title}</h2>\n<table>{body}</table>\n<p>{caption}</p>"
 
 
 def _figure(panel: Panel) -> str:

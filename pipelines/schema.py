@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from core.errors import ConfigError
 from pipelines.domains import domain_names, load_domain
 
 
@@ -53,6 +54,7 @@ class BigBirdSchema:
     random_blocks: int = 3
     global_positions: list[int] = field(default_factory=lambda: [0])
     seed: int = 0
+    heads: int | None = None
     causal: bool = False
 
 
@@ -95,8 +97,52 @@ class SparseTransformerSchema:
 
 
 @dataclass
+class TopKSchema:
+    kind: str = "topk"
+    blocks: int = 8
+    block: int = 64
+    radius: int | None = None
+    causal: bool = False
+
+
+@dataclass
+class HeadsSchema:
+    """Each group: `kv_heads`, `kind` and the options of that kind."""
+
+    kind: str = "heads"
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    causal: bool = False
+
+
+@dataclass
 class DenseSchema:
     kind: str = "dense"
+    causal: bool = False
+
+
+@dataclass
+class BudgetSchema:
+    """At least one; where both are given both hold."""
+
+    share_of_dense: float | None = None
+    seconds_per_step: float | None = None
+
+
+@dataclass
+class TriesSchema:
+    """Short trainings; see pipelines.choose."""
+
+    steps: int = 50
+    keep: float = 0.5
+    batches: int = 20
+
+
+@dataclass
+class AutoSchema:
+    kind: str = "auto"
+    budget: BudgetSchema = field(default_factory=BudgetSchema)
+    tries: TriesSchema = field(default_factory=TriesSchema)
+    global_positions: list[int] = field(default_factory=lambda: [0])
     causal: bool = False
 
 
@@ -191,8 +237,19 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema/attention", "fixed"): FixedSchema,
     ("schema/attention", "logsparse"): LogSparseSchema,
     ("schema/attention", "sparse_transformer"): SparseTransformerSchema,
+    ("schema/attention", "topk"): TopKSchema,
+    ("schema/attention", "heads"): HeadsSchema,
     ("schema/attention", "dense"): DenseSchema,
+    ("schema/attention", "auto"): AutoSchema,
 }
+
+
+def attention_schema(kind: Any) -> Any:
+    """The schema of a kind of pattern. Raises ConfigError for one that no file configures."""
+    kinds = sorted(name for group, name in _SCHEMAS if group == "schema/attention")
+    if kind not in kinds:
+        raise ConfigError(f"attention.kind: found {kind!r}, expected one of {kinds}")
+    return _SCHEMAS["schema/attention", kind]
 
 
 def register_schemas() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,14 @@ from omegaconf import DictConfig
 
 from core.contract import Domain, Fold, Metric, Source, Task
 from core.errors import ConfigError, DataContractError
-from pipelines import build, cli, runs
+from pipelines import build, choose, cli, runs
 from pipelines.domains import load_domain
+from pipelines.tries import Bench, fold_seed
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from core.attention import Pattern
     from core.model.encoder import EncoderConfig
 
 log = logging.getLogger("longstrand.train")
@@ -30,13 +32,15 @@ log = logging.getLogger("longstrand.train")
 
 @dataclass(frozen=True)
 class Job:
-    """What every fold of one run shares."""
+    """What the folds of one run share. `encoders` has one a fold by name: they differ only where
+    attention=auto chose a pattern each, which `choice` records."""
 
     config: DictConfig
     run: runs.Run
     source: Source
     task: Task
-    encoder: EncoderConfig
+    encoders: Mapping[str, EncoderConfig]
+    choice: Mapping[str, Any] | None
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -45,7 +49,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     settings = build.domain_config(config.domain)
     build.use_threads(config.threads)
     _check_needs(config.needs)
-    encoder = build.encoder(config)
+    encoder = build.encoder(config, _first_pattern(config.attention))
     run = runs.open_run(config, domain.name, cli.job_suffix())
     try:
         return _train(config, domain, settings, encoder, run)
@@ -57,6 +61,16 @@ def train(config: DictConfig) -> dict[str, Any]:
         return _train(config, domain, settings, encoder, anew)
 
 
+def _first_pattern(node: DictConfig) -> Pattern:
+    """The configured pattern; of attention=auto the dense twin, until it has chosen."""
+    if node.kind != "auto":
+        return build.pattern(node)
+    from core.attention.auto import dense_twin
+
+    choose.check(node)
+    return dense_twin(node.causal)
+
+
 def _train(
     config: DictConfig, domain: Domain, settings: Any, encoder: EncoderConfig, run: runs.Run
 ) -> dict[str, Any]:
@@ -66,8 +80,13 @@ def _train(
         runs.check_data(run, source.fingerprint())
         set_aside = _note_set_aside(source, run.path)
         task = domain.task(settings)
-        job = Job(config, run, source, task, encoder)
         folds = task.folds(source)
+        encoders, choice = dict.fromkeys((fold.name for fold in folds), encoder), None
+        if config.attention.kind == "auto":
+            bench = Bench(config, source, task, run.path / "tries")
+            choice = choose.choose(bench, folds, encoder, run)
+            encoders = choose.encoders(choice, encoder)
+        job = Job(config, run, source, task, encoders, choice)
         log.info("%s: %d training(s) of %d steps", run.path, len(folds), config.trainer.steps)
         predictions = _out_of_fold(job, folds)
         metrics = _metrics(job, folds, predictions)
@@ -79,6 +98,7 @@ def _train(
         "bundle": str(run.bundle),
         "resumed": run.resumed,
         "set_aside": set_aside,
+        **({} if choice is None else {"attention": choice["again"][folds[-1].name]}),
         "metrics": {m.metric: round(m.value, 4) for m in metrics if m.model == "ours"},
     }
 
@@ -138,12 +158,12 @@ def _train_fold(job: Job, fold: Fold, index: int, folder: Path) -> None:
     from core.training.fit import fit
 
     task, source = job.task, job.source
-    seed = job.config.seed + 1000 * index
+    seed = fold_seed(job.config, index)
     log.info("fold %s: train %d, test %d rows", fold.name, len(fold.train), len(fold.test))
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = task.fit_tokenizer(source, fold.train)
     lightning.seed_everything(seed, verbose=False)
-    module = task.module(tokenizer, job.encoder)
+    module = task.module(tokenizer, job.encoders[fold.name])
     loader = task.loader(source, tokenizer, fold.train, seed, job.config.trainer.steps)
     fit(
         module,
@@ -192,6 +212,7 @@ def _finish(
 
     from core.bundle import write_bundle
     from core.calibration import Calibration
+    from pipelines.choice_report import choice_panels, choice_table
     from pipelines.model_card import model_card
     from pipelines.report import write_report
 
@@ -199,7 +220,7 @@ def _finish(
     _write_parquet(predictions, path / "predictions.parquet")
     rows = [asdict(m) for m in metrics]
     runs.write_json(path / "metrics.json", rows)
-    folder = path / "checkpoints" / last.name
+    folder, encoder = path / "checkpoints" / last.name, job.encoders[last.name]
     manifest = {
         "domain": job.config.domain.name,
         "task": job.task.name,
@@ -211,16 +232,20 @@ def _finish(
     write_bundle(
         job.run.bundle,
         manifest=manifest,
-        encoder=job.encoder,
+        encoder=encoder,
         weights=load_file(str(folder / "model.safetensors")),
         tokenizer=json.loads((folder / "tokenizer.json").read_text()),
         calibration=Calibration.from_dict(json.loads((folder / "calibration.json").read_text())),
         metrics=rows,
-        model_card=model_card(manifest, job.encoder, metrics),
+        model_card=model_card(manifest, encoder, metrics),
     )
     panels = job.task.panels(job.source, predictions)
+    tables = []
+    if job.choice is not None:
+        tables.append(choice_table(job.choice))
+        panels = [*panels, *choice_panels(job.choice)]
     title = f"{job.config.domain.name}: {job.task.name}"
-    write_report(path / "report.html", title, manifest, metrics, panels)
+    write_report(path / "report.html", title, manifest, metrics, panels, tables)
     runs.finish(job.run)
 
 

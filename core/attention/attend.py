@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, overload
 
+import torch
 from torch import Tensor
 
 from core.attention.backends import sdpa as dense
@@ -17,13 +18,14 @@ from core.attention.backends.cpu import cpu
 from core.attention.backends.flex import DTYPES, flex
 from core.attention.backends.reference import reference
 from core.attention.backends.source import Source
+from core.attention.heads import HeadPlan, split_heads
 from core.attention.learned import choose
 from core.attention.plan import Plan
 from core.errors import ConfigError
 
 BACKENDS = ("auto", "reference", "cpu", "flex", "sdpa")
 REFERENCE_PAIRS = 4096**2  # the most query-key pairs for which `auto` takes the quadratic reference
-SourceTuple = tuple[Tensor, Tensor, Plan, Tensor | None]
+SourceTuple = tuple[Tensor, Tensor, Plan | HeadPlan, Tensor | None]
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +34,7 @@ def attend(
     q_BHND: Tensor,
     k_BHMD: Tensor,
     v_BHMD: Tensor,
-    plan: Plan,
+    plan: Plan | HeadPlan,
     bounds: Tensor | None = None,
     *,
     backend: str = "auto",
@@ -45,7 +47,7 @@ def attend(
     q_BHND: Tensor,
     k_BHMD: Tensor,
     v_BHMD: Tensor,
-    plan: Plan,
+    plan: Plan | HeadPlan,
     bounds: Tensor | None = None,
     *,
     backend: str = "auto",
@@ -57,7 +59,7 @@ def attend(
     q_BHND: Tensor,
     k_BHMD: Tensor,
     v_BHMD: Tensor,
-    plan: Plan,
+    plan: Plan | HeadPlan,
     bounds: Tensor | None = None,
     *,
     backend: str = "auto",
@@ -71,7 +73,8 @@ def attend(
         q_BHND: queries, row n at position plan.q[n].
         k_BHMD, v_BHMD: keys and values, row m at position plan.kv[m]; the dtype of q. They may
             have fewer heads: with H / 2, query heads 0 and 1 share head 0, and so on.
-        plan: from `Pattern.plan`; what never depends on the batch.
+        plan: from `Pattern.plan`; what never depends on the batch. Where heads differ
+            (`HeadGroups`), k_BHMD has as many heads as the groups, and they run one by one.
         bounds: int32 [B or 1, N, 2]: query n of a sequence may see rows low <= m < high of the
             key TENSOR (index 0 is its first row, whatever its position). Padding, packed
             documents, same key after a sort and label maturity are all such intervals.
@@ -133,6 +136,8 @@ def attend_sources(
     """
     if not sources:
         raise ConfigError("attend_sources: got no sources, expected at least one")
+    if any(isinstance(plan, HeadPlan) for _, _, plan, _ in sources):
+        return _by_group(q_BHND, sources, backend, scale, earlier, return_lse)
     checked = [_checked(q_BHND, *source, earlier) for source in sources]
     factor = q_BHND.shape[-1] ** -0.5 if scale is None else scale
     if backend == "auto":
@@ -179,9 +184,39 @@ def _log_choice(device: str, backend: str) -> None:
     _log.info("attention on %s uses backend %r", device, backend)
 
 
+def _by_group(
+    q: Tensor,
+    sources: Sequence[SourceTuple],
+    backend: str,
+    scale: float | None,
+    earlier: Tensor | None,
+    return_lse: bool,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Heads that differ, a group at a time."""
+    outs: list[Tensor] = []
+    levels: list[Tensor] = []
+    for some, given in split_heads(q, sources):
+        before = None if earlier is None else earlier[:, some]
+        options = {"backend": backend, "scale": scale, "earlier": before}
+        if return_lse:
+            out, level = attend_sources(q[:, some], given, **options, return_lse=True)
+            levels.append(level)
+        else:
+            out = attend_sources(q[:, some], given, **options)
+        outs.append(out)
+    out = torch.cat(outs, 1)
+    return (out, torch.cat(levels, 1)) if return_lse else out
+
+
 def _checked(
-    q: Tensor, k: Tensor, v: Tensor, plan: Plan, bounds: Tensor | None, earlier: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    plan: Plan | HeadPlan,
+    bounds: Tensor | None,
+    earlier: Tensor | None,
 ) -> Source:
+    assert isinstance(plan, Plan)  # `_by_group` splits the others
     _check(q, k, v, plan, bounds)
     return Source(k, v, plan, bounds, choose(plan, q, k, bounds, earlier))
 

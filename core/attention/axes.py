@@ -7,6 +7,8 @@ are local: 0 is the first row of the tensor, whatever its position.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -180,42 +182,100 @@ class Slots:
 
 
 @dataclass(frozen=True, eq=False)
-class Gather:
-    """Blocks of indices that differ between groups, int64 [G, C, width]; -1 as in `Pick`."""
+class KeyBlocks:
+    """Slots of `size` neighbouring keys: the first key of each, int64 [C, S], or [G, C, S] where
+    groups differ, of `keys` there are.
 
-    table: Tensor
+    A slot may begin before the first key or end after the last; what lies outside counts for
+    nothing. `ABSENT` stands for a slot without keys.
+    """
+
+    first: Tensor
+    size: int
+    keys: int
+
+    ABSENT: ClassVar[int] = -(1 << 40)
 
     @property
     def count(self) -> int:
-        return self.table.shape[1]
+        return self.first.shape[-2]
 
     @property
     def width(self) -> int:
-        return self.table.shape[2]
+        return self.first.shape[-1] * self._taken
+
+    @property
+    def _taken(self) -> int:
+        return min(self.size, self.keys)
+
+    @cached_property
+    def _starts(self) -> Tensor:
+        return self.first.clamp(0, self.keys - self._taken)
+
+    @cached_property
+    def ragged(self) -> bool:
+        """Whether some place holds no key of its slot."""
+        return self._taken < self.size or bool((self._starts != self.first).any())
 
     def index(self) -> Tensor:
-        """int32 [G, C, width]."""
-        return self.table.int()
+        """int32 [C, width] or [G, C, width], -1 where there is no key."""
+        first = self.first[..., None]
+        keys = self._starts[..., None] + torch.arange(self._taken)
+        inside = (keys >= first) & (keys < first + self.size)
+        return keys.masked_fill_(~inside, -1).flatten(-2).int()
 
-    def take(self, x_GND: Tensor) -> Tensor:
-        flat = x_GND.flatten(0, 1).index_select(0, self._flat(x_GND))
-        return flat.view(*self.table.shape, x_GND.shape[2])
+    def take(self, x_GND: Tensor, out: Tensor | None = None) -> Tensor:
+        """[G, C, width, D], a copy of slots as wholes; in `out`, of that many numbers."""
+        groups, rows, size = x_GND.shape
+        # every stretch of a slot's length, as rows that overlap
+        stretches = x_GND.as_strided(
+            (groups * rows - self._taken + 1, self._taken * size), (size, 1), x_GND.storage_offset()
+        )
+        starts = self._starts + rows * torch.arange(groups)[:, None, None]
+        shape = (groups, self.count, self.width, size)
+        out = x_GND.new_empty(shape) if out is None else out
+        torch.index_select(stretches, 0, starts.flatten(), out=out.view(-1, stretches.shape[1]))
+        return out.view(shape)
 
-    def add(self, into_GND: Tensor, blocks: Tensor) -> None:
-        size = into_GND.shape[2]
-        into_GND.view(-1, size).index_add_(0, self._flat(into_GND), blocks.reshape(-1, size))
+    def add(self, into_GND: Tensor, blocks_GCKD: Tensor) -> None:
+        """The adjoint of `take`: slots that lie on the grid of whole blocks are added as wholes."""
+        groups, rows, size = into_GND.shape
+        slots = blocks_GCKD.reshape(groups, -1, self._taken * size)
+        starts = self._starts.flatten(-2)
+        off = (starts % self._taken != 0) | (starts + self._taken > rows - rows % self._taken)
+        if bool(off.any()):
+            self._add_rows(into_GND, slots, starts, off)
+        whole = rows // self._taken
+        number = torch.where(off, 0, starts // self._taken).expand(groups, -1)
+        if rows % self._taken == 0:
+            number = (number + whole * torch.arange(groups)[:, None]).flatten()
+            into_GND.view(groups * whole, -1).index_add_(0, number, slots.flatten(0, 1))
+        else:
+            for into, at, some in zip(into_GND, number, slots, strict=True):
+                into[: whole * self._taken].view(whole, -1).index_add_(0, at, some)
 
-    def blocks(self, first: int, last: int) -> Gather:
-        return Gather(self.table[:, first:last])
+    def _add_rows(self, into_GND: Tensor, slots: Tensor, starts: Tensor, off: Tensor) -> None:
+        """Adds the slots that are `off` the grid row by row, and leaves zeros in their place."""
+        groups, _, size = into_GND.shape
+        within = torch.arange(self._taken)
+        for group in range(groups):
+            at = off if off.ndim == 1 else off[group]
+            some = starts[at] if starts.ndim == 1 else starts[group, at]
+            rows = (some[:, None] + within).flatten()
+            into_GND[group].index_add_(0, rows, slots[group, at].view(-1, size))
+            slots[group, at] = 0
+
+    def blocks(self, first: int, last: int) -> KeyBlocks:
+        some = replace(self, first=self.first[..., first:last, :])
+        if not self.ragged:  # then no block of it is
+            vars(some).update(ragged=False, _starts=some.first)
+        return some
 
     def ends(self) -> tuple[Tensor, Tensor]:
-        both = Pick(self.table.transpose(0, 1).flatten(1))
+        index = self.index()
+        both = Pick((index.transpose(0, 1).flatten(1) if index.ndim == 3 else index).long())
         return both.ends()
-
-    def _flat(self, x_GND: Tensor) -> Tensor:
-        starts = x_GND.shape[1] * torch.arange(len(self.table))
-        return (self.table.clamp_min(0) + starts[:, None, None]).flatten()
 
 
 RowAxis = Run | Pick
-KeyAxis = Run | Pick | Shifts | Slots | Gather
+KeyAxis = Run | Pick | Shifts | Slots | KeyBlocks

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from core.attention.axes import Pick, Slots
+from core.attention.axes import KeyBlocks, Pick, Slots
 from core.attention.parts import Part
 
 _FORWARD, _BACKWARD = 2, 5  # products of a block: q k^T, p v; and again q k^T, dp, dq, dk, dv
@@ -45,7 +45,9 @@ def count(parts: Sequence[Part], size: int, heads: int, batch: int, dtype: torch
 def _rows_moved(part: Part) -> int:
     """Rows of D numbers: q and out, k and v; what is gathered is read, written and read."""
     queries, keys = part.rows.count * part.rows.width, part.cols.count * part.cols.width
-    gathered = [3 if isinstance(axis, Pick | Slots) else 1 for axis in (part.rows, part.cols)]
+    gathered = [
+        3 if isinstance(axis, KeyBlocks | Pick | Slots) else 1 for axis in (part.rows, part.cols)
+    ]
     # a part that adds to others reads what they found
     touched = 2 if part.starts or part.name == "rows" else 3
     return touched * queries * gathered[0] + 2 * keys * gathered[1]

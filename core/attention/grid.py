@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from core.attention.axes import Pick, Run, Shifts
+from core.attention.axes import KeyBlocks, Pick, Run, Shifts, Slots
 from core.attention.parts import Part
 
 _WIDE = 1 << 32  # more blocks than a row of the grid has
@@ -34,9 +34,13 @@ def grid_area(parts: Sequence[Part], size: int) -> int:
 def _touched(part: Part, size: int) -> Iterator[tuple[_Frame, Tensor]]:
     """For each frame of the part: its blocks as row * _WIDE + column, repeats allowed."""
     rows, cols = part.rows, part.cols
-    if isinstance(cols, Shifts):
+    if isinstance(cols, Slots):
+        yield (0, part.rows.width), torch.arange(_chosen_blocks(part, cols, size))
+    elif isinstance(cols, Shifts):
         yield (1, 0), _diagonal_blocks(part, cols, size)
-    elif not part.full and (isinstance(cols, Pick) or (part.rule is not None and cols.pitch == 1)):
+    elif not part.full and (
+        not isinstance(cols, Run) or (part.rule is not None and cols.pitch == 1)
+    ):
         yield (1, 0), _ruled_blocks(part, size)
     elif isinstance(rows, Run) and isinstance(cols, Run):
         for frame, some_rows, some_cols in _by_class(part, rows, cols):
@@ -46,6 +50,14 @@ def _touched(part: Part, size: int) -> Iterator[tuple[_Frame, Tensor]]:
         key_CB = _blocks(cols, part.origin[1], size)[:, None, :]
         met = (row_CA * _WIDE + key_CB)[(key_CB >= 0).expand(-1, row_CA.shape[1], -1)]
         yield (1, 0), met
+
+
+def _chosen_blocks(part: Part, cols: Slots, size: int) -> int:
+    """Which blocks the data choose is not known, how many at most is."""
+    row = (part.rows.index()[:, 0].long() + part.origin[0]) // cols.size
+    seen = row + 1 if part.right == 0 else torch.full_like(row, cols.slots)
+    height, width = -(-part.rows.width // size), -(-cols.size // size)
+    return int(seen.clamp_max(cols.slots).sum()) * height * width
 
 
 def _ruled_blocks(part: Part, size: int) -> Tensor:
@@ -106,7 +118,7 @@ def _cells(run: Run, size: int) -> tuple[Tensor, Tensor, Tensor]:
     return low, high, cell
 
 
-def _blocks(axis: Run | Pick, origin: int, size: int) -> Tensor:
+def _blocks(axis: Run | Pick | KeyBlocks, origin: int, size: int) -> Tensor:
     """int64 [C, blocks]: what each block of the axis touches, repeats allowed, -1 for nothing."""
     index = axis.index().long()
     if isinstance(axis, Run):

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core.attention.axes import Gather, KeyAxis, Pick, RowAxis, Run, Shifts
+from core.attention.axes import KeyAxis, KeyBlocks, Pick, RowAxis, Run, Shifts
 
 _NARROW = 16  # keys of a row
 _PASSES = 4  # a narrow part goes over its rows this often, so that fewer should fit in the cache
@@ -67,7 +67,8 @@ class Part:
         """Whether every pair of the blocks counts, so that no mask is needed."""
         limited = self.left is not None or self.right is not None
         ruled = self.keep is not None or self.rule is not None
-        gaps = isinstance(self.cols, Pick | Gather) and bool((self.cols.table < 0).any())
+        gaps = isinstance(self.cols, Pick) and bool((self.cols.table < 0).any())
+        gaps = gaps or (isinstance(self.cols, KeyBlocks) and self.cols.ragged)
         return not (limited or ruled or gaps)
 
     def blocks(self, first: int, last: int) -> Part:
@@ -83,18 +84,25 @@ class Part:
             yield from self._rows_split(min(max(1, lines // _PASSES), area // self.cols.width))
         elif self.count > 1:
             rows, keys = self.rows.width, self.cols.width
-            step = lines // (max(rows, keys) if copied or isinstance(self.cols, Pick) else rows)
+            step = lines // (max(rows, keys) if copied or not isinstance(self.cols, Run) else rows)
             if not (self.full or self.alike):
                 step = min(step, area // (rows * keys))
             for at in range(0, self.count, max(1, step)):
                 piece = self.blocks(at, min(at + max(1, step), self.count))
                 yield from piece.split(area, lines, copied) if piece.count == 1 else (piece,)
-        elif copied and self.cols.width > 2 * max(lines, self.rows.width):
+        elif (
+            copied
+            and isinstance(self.cols, Run)
+            and self.cols.width > 2 * max(lines, self.rows.width)
+        ):
             for some in self._keys_split(max(lines, self.rows.width)):
                 yield from some.split(area, lines)
         else:
             fits = self.full or self.area() <= area
             yield from (self,) if fits else self._rows_split(area // self.cols.width)
+
+    def _tall(self, lines: int) -> int:
+        return max(lines, self.rows.width)
 
     def _rows_split(self, step: int) -> Iterator[Part]:
         """Pieces of `step` rows of a single block, or of blocks of a single row."""
@@ -108,7 +116,7 @@ class Part:
 
     def _keys_split(self, step: int) -> Iterator[Part]:
         """Pieces of `step` keys of a single block."""
-        assert not isinstance(self.cols, Shifts)
+        assert isinstance(self.cols, Run)
         for at in range(0, self.cols.width, step):
             some = self.cols.within_block(at, min(at + step, self.cols.width))
             yield replace(self, cols=some)
@@ -136,7 +144,8 @@ class Part:
         return replace(self, cols=self.cols.within_block(low, high))
 
     def mask(self, bounds_BN2: Tensor | None = None) -> Tensor:
-        """Which pairs count: bool [B, C, R, K]; B and C are 1 where all blocks share one mask.
+        """Which pairs count: bool [B, C, R, K]; B and C are 1 where all blocks share one mask, R
+        is 1 where all rows of a block do.
 
         Where heads have keys of their own it is [G, C, R, K].
         """
@@ -154,6 +163,8 @@ class Part:
 
     def _mask(self, bounds_BN2: Tensor | None) -> Tensor:
         i, j = self.rows.index(), self.cols.index()
+        if self.left is None and self.right is None and self.rule is None and bounds_BN2 is None:
+            return self._kept(j[..., None, :])
         low, high = self._interval(i)
         if bounds_BN2 is not None:
             bound = self.rows.take(bounds_BN2)
@@ -161,13 +172,18 @@ class Part:
                 bound = bound.repeat_interleave(len(j) // len(bound), 0)
             low, high = torch.maximum(low, bound[..., 0]), torch.minimum(high, bound[..., 1])
         j = j[..., None, :]
-        mask = (j >= low[..., None]) & (j < high[..., None])
-        if self.keep is not None:
-            mask &= self.keep[j.long()]
+        mask = (j >= low[..., None]) & (j < high[..., None]) & self._kept(j)
         if self.rule is not None:
             first_query, first_key = self.origin
             mask &= self.rule(i.long()[..., None] + first_query, j.long() + first_key)
         return mask if mask.ndim == 4 else mask[None]
+
+    def _kept(self, j: Tensor) -> Tensor:
+        """Whether there is a key and it counts for all rows: bool [1 or G, C, 1, K]."""
+        kept = j >= 0
+        if self.keep is not None:
+            kept &= self.keep[j.long()]
+        return kept if kept.ndim == 4 else kept[None]
 
     def _interval(self, i: Tensor) -> tuple[Tensor, Tensor]:
         """Half-open local key interval of the window of local rows i, int32; it excludes -1."""

@@ -28,6 +28,7 @@ class Pattern(ABC):
     """
 
     kind: ClassVar[str]
+    uniform: ClassVar[bool] = True  # all heads see the same
     _kinds: ClassVar[dict[str, type[Pattern]]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -82,9 +83,11 @@ class Pattern(ABC):
         return "\n".join("".join(".?#"[cell] for cell in row) for row in cells.tolist())
 
     def __or__(self, other: Pattern) -> Pattern:
-        return _simplest(unite(self.terms() + other.terms()))
+        return _simplest(unite(self.terms() + other.terms())) if other.uniform else NotImplemented
 
     def __and__(self, other: Pattern) -> Pattern:
+        if not other.uniform:
+            return NotImplemented
         return _simplest(intersect(self.terms(), other.terms()))
 
 

@@ -38,6 +38,8 @@ from core.attention.steps import Strided
 from core.errors import ConfigError
 
 BLOCK = 64  # rows a block where nothing else is asked for
+# 12 layers of 12 heads with a pattern each, in the two block sizes of a training step, and room
+_CACHED = 512
 _COUNTED = 1 << 19  # pairs of one mask that are held at a time
 
 
@@ -107,7 +109,7 @@ class Plan:
         return to_block_mask(self, block, device)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_CACHED)
 def build_plan(pattern: Pattern, q: range, kv: range, block: int | None) -> Plan:
     """See `Pattern.plan`. Raises ConfigError for ranges with a step, or for a block below 1."""
     if q.step != 1 or kv.step != 1 or q.start < 0 or kv.start < 0:
@@ -170,7 +172,7 @@ def _count(part: Part, whole_rows: Tensor) -> int:
     """Pairs of a part, less those of rows that another part replaces."""
     total = 0
     for piece in part.split(_COUNTED, _COUNTED):
-        mask = piece.mask().expand(1, piece.count, -1, -1)[0]
+        mask = piece.mask().expand(1, piece.count, piece.rows.width, -1)[0]
         per_row = mask.sum(-1)
         if part.name != "rows" and len(whole_rows):
             per_row = per_row.masked_fill(torch.isin(piece.rows.index(), whole_rows.int()), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.attention.blocks import Random
+from core.attention.heads import HeadGroups
 from core.attention.patterns import Causal, Pattern, Window
 from core.attention.steps import LogSparse, Strided
 from core.attention.tokens import Global
@@ -23,9 +24,16 @@ def bigbird(
     globals_: Iterable[int] = (),
     seed: int = 0,
     causal: bool = False,
+    heads: int | None = None,
 ) -> Pattern:
-    """Window, global tokens and random blocks (Zaheer et al. 2020, arXiv:2007.14062)."""
-    pattern = longformer(radius, globals_) | Random(random_blocks, seed)
+    """Window, global tokens and random blocks (Zaheer et al. 2020, arXiv:2007.14062).
+
+    With `heads`, the number of heads of keys, each of them has random blocks of its own, as in the
+    paper; without, all share one draw, which is faster.
+    """
+    near = longformer(radius, globals_)
+    each = [near | Random(random_blocks, seed, head=head) for head in range(heads or 1)]
+    pattern = each[0] if len(each) == 1 else HeadGroups(tuple((one, 1) for one in each))
     return pattern & Causal() if causal else pattern
 
 

@@ -3,5 +3,6 @@
 from core.model.encoder import EncoderConfig, SparseEncoder
 from core.model.rotary import rotate
 from core.model.sparse_attention import SparseAttention
+from core.model.stream import EncoderStream
 
-__all__ = ["EncoderConfig", "SparseAttention", "SparseEncoder", "rotate"]
+__all__ = ["EncoderConfig", "EncoderStream", "SparseAttention", "SparseEncoder", "rotate"]

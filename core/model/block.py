@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.attention import Plan
+from core.attention import Plan, StreamState
 from core.model.sparse_attention import SparseAttention
 
 if TYPE_CHECKING:
@@ -37,7 +37,17 @@ class Block(nn.Module):
         self, x_BND: Tensor, plan: Plan, positions: Tensor, bounds: Tensor | None
     ) -> Tensor:
         attended = self.attention(self.attention_norm(x_BND), plan, positions, bounds)
-        x_BND = x_BND + self._kept(self.dropout(attended))
+        return self._added(x_BND, attended)
+
+    def stream(
+        self, x_BND: Tensor, state: StreamState, positions: Tensor, start: Tensor | None
+    ) -> Tensor:
+        """The next tokens of a stream (see `EncoderStream`)."""
+        attended = self.attention.stream(self.attention_norm(x_BND), state, positions, start)
+        return self._added(x_BND, attended)
+
+    def _added(self, x_BND: Tensor, attended_BND: Tensor) -> Tensor:
+        x_BND = x_BND + self._kept(self.dropout(attended_BND))
         return x_BND + self._kept(self.dropout(self.ffn(self.ffn_norm(x_BND))))
 
     def _kept(self, branch_BND: Tensor) -> Tensor:

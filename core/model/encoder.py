@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from core.attention import BACKENDS, Pattern, Window, pattern_from_dict
+from core.attention import BACKENDS, HeadGroups, Pattern, Window, pattern_from_dict
+from core.attention.auto import Workload
 from core.errors import ConfigError
 from core.model.block import ACTIVATIONS, NORMS, Block
+from core.model.padding import real_span
 from core.model.sparse_attention import check_heads
 
 
@@ -58,7 +60,13 @@ class EncoderConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}: got {value}, expected at least 1")
-        check_heads(self.dim, self.heads, self.heads if self.kv_heads is None else self.kv_heads)
+        keys = self.heads if self.kv_heads is None else self.kv_heads
+        check_heads(self.dim, self.heads, keys)
+        if isinstance(self.pattern, HeadGroups) and self.pattern.kv_heads != keys:
+            raise ConfigError(
+                f"pattern: got groups of {self.pattern.kv_heads} heads of keys together, expected "
+                f"the {keys} of the encoder"
+            )
         for name in ("dropout", "stochastic_depth"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name}: got {getattr(self, name)}, expected 0 <= {name} < 1")
@@ -66,6 +74,12 @@ class EncoderConfig:
         for name, choices in known.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}: got {getattr(self, name)!r}, expected one of {choices}")
+
+    def workload(self, tokens: int, sequences: float, block: int | None = None) -> Workload:
+        """The attention of a step on so many sequences of so many tokens."""
+        block = self.block if block is None else block
+        size = self.dim // self.heads
+        return Workload(tokens, sequences, self.layers, self.heads, size, block)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -117,7 +131,7 @@ class SparseEncoder(nn.Module):
         """
         n = x_BND.shape[1]
         plan = self.config.pattern.plan(range(n), range(n), self.config.block)
-        bounds = None if padding is None else _real_span(padding, x_BND)
+        bounds = None if padding is None else real_span(padding, x_BND)
         if positions is None:
             positions = torch.arange(n, device=x_BND.device)
         again = self.config.checkpoint and self.training and torch.is_grad_enabled()
@@ -127,27 +141,3 @@ class SparseEncoder(nn.Module):
             else:
                 x_BND = block(x_BND, plan, positions, bounds)
         return self.norm(x_BND)
-
-
-def _real_span(padding: Tensor, x_BND: Tensor) -> Tensor | None:
-    """Bounds int32 [B, N, 2] that keep every query to the real tokens; None where all are."""
-    expected = x_BND.shape[:2]
-    if padding.shape != expected or padding.dtype != torch.bool:
-        raise ConfigError(
-            f"padding: got {padding.dtype} {tuple(padding.shape)}, "
-            f"expected torch.bool {tuple(expected)}"
-        )
-    if bool(padding.all()):
-        return None
-    count = padding.sum(1)
-    first = padding.int().argmax(1)
-    index = torch.arange(padding.shape[1], device=padding.device)
-    span = (index >= first[:, None]) & (index < (first + count)[:, None])
-    if not bool((span == padding).all()):
-        row = int((span != padding).any(1).nonzero()[0])
-        raise ConfigError(
-            f"padding: got a gap between the real tokens of sequence {row}, "
-            "expected neighbours with padding around them only"
-        )
-    ends = torch.stack((first, first + count), -1).int()
-    return ends[:, None].expand(-1, padding.shape[1], -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from core.attention import Plan, attend
+from core.attention import Plan, StreamState, attend
 from core.errors import ConfigError
 from core.model.rotary import rotate
 
@@ -39,12 +39,26 @@ class SparseAttention(nn.Module):
         self, x_BND: Tensor, plan: Plan, positions: Tensor, bounds: Tensor | None = None
     ) -> Tensor:
         """`positions` as in `rotate`, `plan` and `bounds` as in `attend`."""
+        q_BHND, k_BHND, v_BHND = self._heads(x_BND, positions)
+        return self._joined(attend(q_BHND, k_BHND, v_BHND, plan, bounds, backend=self.backend))
+
+    def stream(
+        self, x_BND: Tensor, state: StreamState, positions: Tensor, start: Tensor | None = None
+    ) -> Tensor:
+        """The next tokens of a stream: `positions` as in `rotate`, `start` as in `StreamState`."""
+        q_BHND, k_BHND, v_BHND = self._heads(x_BND, positions)
+        out_BHND = state.attend(q_BHND, k_BHND, v_BHND, start=start, backend=self.backend)
+        return self._joined(out_BHND)
+
+    def _heads(self, x_BND: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values."""
         split = self.project_in(x_BND).unflatten(-1, (self.heads + 2 * self.kv_heads, -1))
         sizes = (self.heads, self.kv_heads, self.kv_heads)
         q_BHND, k_BHND, v_BHND = split.transpose(1, 2).split(sizes, dim=1)
         q_BHND = rotate(q_BHND, positions, self.rotary_base)
-        k_BHND = rotate(k_BHND, positions, self.rotary_base)
-        out_BHND = attend(q_BHND, k_BHND, v_BHND, plan, bounds, backend=self.backend)
+        return q_BHND, rotate(k_BHND, positions, self.rotary_base), v_BHND
+
+    def _joined(self, out_BHND: Tensor) -> Tensor:
         return self.project_out(out_BHND.transpose(1, 2).flatten(2))
 
 

@@ -10,22 +10,23 @@ import numpy as np
 import polars as pl
 import torch
 
-from core.attention import Causal, Dense, Pattern, Window
 from core.calibration import Calibration, fit_platt
 from core.contract import Fold, Metric, Panel
 from core.errors import ConfigError, TooFewLabelsError
-from core.model.keyed import KeyedEncoderConfig, KeyedView
 from core.training.loader import StepLoader
 from domains.finance import floors
 from domains.finance.batches import Gatherer, sampled_batches
-from domains.finance.config import FinanceConfig, View, parse_day
+from domains.finance.config import FinanceConfig, parse_day
 from domains.finance.metrics import fraud_metrics
 from domains.finance.model import FraudModule, require_finite
 from domains.finance.panels import fraud_panels
 from domains.finance.stream import DAY, KeyOrder, Stream, cut
 from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
+from domains.finance.views import keyed_config, mean_history, objection
 
 if TYPE_CHECKING:
+    from core.attention import Pattern
+    from core.attention.auto import Workload
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
     from domains.finance.scorer import FraudScorer
@@ -106,6 +107,15 @@ class FraudTask:
     def module(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
         config = keyed_config(self.config, encoder)
         return FraudModule(tokenizer, config)
+
+    def workload(self, source: TransactionSource, encoder: EncoderConfig) -> Workload:
+        """A sequence is what becomes of a key's history. A step gathers what `batch_size` events
+        of it see, pair by pair; looking back only, that is half of what a pattern names."""
+        tokens = mean_history(source.events, self.config.views)
+        return encoder.workload(tokens, self.config.batch_size / (2 * tokens), block=1)
+
+    def objection(self, pattern: Pattern) -> str | None:
+        return objection(pattern)
 
     def predict(
         self,
@@ -189,59 +199,6 @@ class FraudTask:
 
     def _stream(self, source: TransactionSource, tokenizer: FinanceTokenizer) -> Stream:
         return tokenizer.encode(source.events, self.view_entities()).after(None)
-
-
-def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderConfig:
-    """The encoder's sizes on this configuration's views.
-
-    A position is a place among the events of a view: `Window(radius)` narrows every view to its
-    last `radius` + 1 events, the event itself included, and widens none; `Dense` lifts the window
-    of every view with a key for the key's whole past (the dense twin). The recent stream stays
-    recent: it has no key whose past could be meant. An event never sees later ones, so a pattern
-    and its causal form are the same.
-
-    Raises:
-        ConfigError: another pattern, or an option of the encoder that these views don't have.
-    """
-    for option in ("kv_heads", "activation", "norm", "stochastic_depth", "checkpoint"):
-        found, expected = getattr(encoder, option), getattr(type(encoder)(), option)
-        if found != expected:
-            raise ConfigError(
-                f"model.{option}: found {found!r}, expected {expected!r}: the finance domain's "
-                "encoder of keyed views has no other choice"
-            )
-    radius = _radius(encoder.pattern)
-    return KeyedEncoderConfig(
-        views=tuple(
-            KeyedView(view.name, _window(view, radius), view.labels) for view in config.views
-        ),
-        dim=encoder.dim,
-        heads=encoder.heads,
-        rounds=encoder.layers,
-        ffn=encoder.ffn * encoder.dim,
-        dropout=encoder.dropout,
-        forget=config.forget,
-        time_unit=float(DAY),
-    )
-
-
-def _radius(pattern: Pattern) -> int | None:
-    """Of a window, None of the dense pattern; whether causal or not."""
-    reach = pattern.reach()
-    whole = Dense() if reach is None else Window(reach)
-    if pattern not in (whole, whole & Causal()):
-        raise ConfigError(
-            f"attention: found a pattern of kind {pattern.to_dict()['kind']}, expected "
-            "kind window (the last radius + 1 events of each view at most) or dense (a key's whole "
-            "past), causal or not, for the finance domain"
-        )
-    return reach
-
-
-def _window(view: View, radius: int | None) -> int | None:
-    if radius is None:
-        return None if view.key else view.window
-    return radius + 1 if view.window is None else min(view.window, radius + 1)
 
 
 def predict_logits(

@@ -22,6 +22,8 @@ from domains.genomics.split import make_folds
 from domains.genomics.tokenizer import EffectTokenizer
 
 if TYPE_CHECKING:
+    from core.attention import Pattern
+    from core.attention.auto import Workload
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
     from domains.genomics.model import EffectModule
@@ -80,6 +82,15 @@ class EffectTask:
             noise=self.config.noise,
             codons=self.config.codons,
         )
+
+    def workload(self, source: LabelledSource, encoder: EncoderConfig) -> Workload:
+        return encoder.workload(self.config.window, self.config.batch_size)
+
+    def objection(self, pattern: Pattern) -> str | None:
+        """A reach without bound leaves no tiles to score: every site needs its own window."""
+        if pattern.reach() is not None:
+            return None
+        return "its reach has no bound, so that scoring would run one window a site, not tiles"
 
     def predict(
         self,

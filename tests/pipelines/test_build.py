@@ -20,10 +20,12 @@ EXPECTED = {
     "dense": a.Dense(),
     "dilated": a.Dilated(64, 2),
     "fixed": a.Fixed(64, 4),
+    "heads": a.HeadGroups(((a.Window(64), 2), (a.Dilated(64, 4), 2))),
     "logsparse": a.logsparse(16, 2),
     "longformer": a.longformer(64, (0,)),
     "sparse_transformer": a.sparse_transformer(64),
     "strided": a.Strided(64),
+    "topk": a.TopK(8),
     "views": a.Window(4096),
     "window": a.Window(64),
 }
@@ -41,11 +43,14 @@ def node(*overrides: str) -> DictConfig:
     return config(*overrides).attention
 
 
-@pytest.mark.parametrize("path", sorted((CONF / "attention").glob("*.yaml")), ids=lambda p: p.stem)
+NAMES = sorted({path.stem for path in (CONF / "attention").glob("*.yaml")} - {"auto"})
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("causal", [False, True])
-def test_every_file_of_the_group_builds_its_pattern(path: Path, causal: bool) -> None:
-    built = build.pattern(node(f"attention={path.stem}", f"attention.causal={causal}"))
-    expected = EXPECTED[path.stem]
+def test_every_file_of_the_group_builds_its_pattern(name: str, causal: bool) -> None:
+    built = build.pattern(node(f"attention={name}", f"attention.causal={causal}"))
+    expected = EXPECTED[name]
     assert built == (expected & a.Causal() if causal else expected)
     assert built.draw(3)
 
@@ -61,6 +66,36 @@ def test_an_unknown_kind_is_refused() -> None:
         build.pattern(node("attention.kind=spiral"))
 
 
+def test_heads_are_configured_one_by_one() -> None:
+    assert build.pattern(node("attention=bigbird", "attention.heads=3")) == a.bigbird(
+        64, 3, (0,), heads=3
+    )
+    near = "{kind:topk,blocks:2,radius:5,causal:true,kv_heads:1}"
+    built = build.pattern(
+        node("attention=heads", f"attention.groups=[{near},{{kind:dense,kv_heads:3}}]")
+    )
+    first = (a.TopK(2) | a.Window(5)) & a.Causal()
+    assert built == a.HeadGroups(((first, 1), (a.Dense(), 3)))
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ("{kind:spiral,kv_heads:2}", "found 'spiral', expected one of"),
+        ("{kind:window}", "found kv_heads None"),
+        ("{kind:window,radios:3,kv_heads:2}", "radios"),
+    ],
+)
+def test_a_group_that_cannot_be_read_is_refused(group: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build.pattern(node("attention=heads", f"attention.groups=[{group}]"))
+
+
+def test_auto_is_no_pattern_until_a_training_has_chosen() -> None:
+    with pytest.raises(ConfigError, match=r"for pipelines\.train"):
+        build.pattern(node("attention=auto"))
+
+
 def test_options_of_the_model_reach_the_encoder() -> None:
     options = {
         "kv_heads": 2,
@@ -69,5 +104,6 @@ def test_options_of_the_model_reach_the_encoder() -> None:
         "stochastic_depth": 0.1,
         "checkpoint": True,
     }
-    built = build.encoder(config(*(f"model.{name}={value}" for name, value in options.items())))
+    configured = config(*(f"model.{name}={value}" for name, value in options.items()))
+    built = build.encoder(configured, a.Dense())
     assert {name: getattr(built, name) for name in options} == options

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from core.attention.axes import Gather, Slots
+from core.attention.axes import KeyBlocks, Slots
 from core.attention.backends.pieces import MASK_AREA, Piece, Size, additive
 from core.attention.learned import Choice
 from core.attention.parts import Part
@@ -24,67 +24,65 @@ def chosen_pieces(
     """A piece holds a few block rows of all heads; `choices` are those of `plan.learned`."""
     groups, _, channels = k_GND.shape
     for part in plan.parts:
-        cols = part.cols
-        if isinstance(cols, Slots):
-            rows = MASK_AREA // (groups * part.rows.width * cols.width)
-            step = max(1, min(rows, size.numbers // (groups * channels * cols.width)))
-            for at in range(0, part.count, step):
-                end = min(at + step, part.count)
-                some = replace(part, rows=part.rows.blocks(at, end))
-                yield from _chosen(some, cols.blocks(at, end), plan, bounds, choices, k_GND)
+        slots = part.cols
+        if isinstance(slots, Slots):
+            keys = _keys(choices[slots.choice].table, slots, len(plan.kv), plan.kv.start)
+            plain = part.rule is None and slots.choice == 0 and bounds is None
+            step = size.numbers // (groups * channels * slots.width)
+            if not plain:
+                step = min(step, MASK_AREA // (groups * part.rows.width * slots.width))
+            for at in range(0, part.count, max(1, step)):
+                last = min(at + max(1, step), part.count)
+                some = replace(part, rows=part.rows.blocks(at, last), cols=keys.blocks(at, last))
+                yield from _chosen(some, bounds, choices[: slots.choice], k_GND)
+
+
+def _keys(table_BHRS: Tensor, slots: Slots, keys: int, origin: int) -> KeyBlocks:
+    """The key blocks of all block rows of a part, for each head of each sequence."""
+    table_GCS = table_BHRS[..., slots.first : slots.first + slots.count, :].flatten(0, 1)
+    first = (table_GCS * slots.size - origin).masked_fill_(table_GCS < 0, KeyBlocks.ABSENT)
+    return KeyBlocks(first, slots.size, keys)
 
 
 def _chosen(
-    part: Part,
-    cols: Slots,
-    plan: Plan,
-    bounds: Tensor | None,
-    choices: Sequence[Choice],
-    k_GND: Tensor,
+    part: Part, bounds: Tensor | None, earlier: Sequence[Choice], k_GND: Tensor
 ) -> Iterator[Piece]:
-    table_GCS = choices[cols.choice].table[..., cols.first : cols.first + cols.count, :]
-    table_GCS = table_GCS.flatten(0, 1)
-    used = (table_GCS >= 0).any(0).any(0)
-    if not bool(used.any()):
-        if not part.starts:
-            return
-        used[0] = True  # rows that no part starts would hold anything
-    keys = _keys(table_GCS[..., used], cols.size, plan.kv)
-    part = replace(part, cols=Gather(keys))
-    earlier = choices[: cols.choice]
+    keys = part.cols
+    assert isinstance(keys, KeyBlocks)
+    if keys.ragged:
+        used = (keys.first != KeyBlocks.ABSENT).any(0).any(0)
+        if not bool(used.any()):
+            if not part.starts:
+                return
+            used[0] = True  # rows that no part starts would hold anything
+        keys = replace(keys, first=keys.first[..., used])
+        part = replace(part, cols=keys)
     everyone = slice(len(k_GND))
-    if part.rule is None and not earlier and not _cut(part, bounds):
+    if part.rule is None and not earlier and not _cut(part, keys, bounds):
         if part.full:
             yield Piece(everyone, part, None, None)
             return
-        if (part.left, part.right) == (None, 0) and bool((keys >= 0).all()):
+        if (part.left, part.right) == (None, 0) and not keys.ragged:
             # only the own block, the first slot, holds keys after a query: one mask for all
-            one = replace(part, rows=part.rows.blocks(0, 1), cols=Gather(keys[:1, :1]))
+            own = replace(keys, first=keys.first[:1, :1])
+            one = replace(part, rows=part.rows.blocks(0, 1), cols=own)
             yield Piece(everyone, part, *additive(one.mask(), k_GND.dtype))
             return
     mask = part.mask(bounds)
-    i, j = part.rows.index().long() + part.origin[0], keys + part.origin[1]
+    i, j = part.rows.index().long() + part.origin[0], keys.index().long() + part.origin[1]
     for choice in earlier:
-        mask &= ~choice.holds(i[..., None], j[..., None, :])
+        mask = mask & ~choice.holds(i[..., None], j[..., None, :])
     yield Piece(everyone, part, *additive(mask, k_GND.dtype))
 
 
-def _keys(table_GCS: Tensor, size: int, kv: range) -> Tensor:
-    """Local keys int64 [G, C, S * size] of key blocks, -1 where there is none."""
-    keys = table_GCS[..., None] * size + torch.arange(size) - kv.start
-    absent = (table_GCS < 0)[..., None] | (keys < 0) | (keys >= len(kv))
-    return keys.masked_fill(absent, -1).flatten(2)
-
-
-def _cut(part: Part, bounds: Tensor | None) -> bool:
+def _cut(part: Part, keys: KeyBlocks, bounds: Tensor | None) -> bool:
     """Whether bounds may take some pair away."""
     if bounds is None:
         return False
     bound = part.rows.take(bounds)
     low, high = bound[..., 0].amax(-1), bound[..., 1].amin(-1)  # what all rows of a block see
-    assert isinstance(part.cols, Gather)
-    keys = part.cols.table
-    first = keys.masked_fill(keys < 0, keys.max()).amin(-1)
-    heads = len(keys) // len(low) if len(low) > 1 else 1
+    index = keys.index()
+    first = index.masked_fill(index < 0, torch.iinfo(index.dtype).max).amin(-1)
+    heads = len(index) // len(low) if len(low) > 1 else 1
     low, high = (x.repeat_interleave(heads, 0) for x in (low, high))
-    return bool(((low > first) | (high <= keys.amax(-1))).any())
+    return bool(((low > first) | (high <= index.amax(-1))).any())

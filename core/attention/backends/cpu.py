@@ -129,9 +129,11 @@ def _forward(
             part.rows.put(out[groups], found)
             part.rows.put(lse[groups][..., None], level[..., None])
         else:
-            assert isinstance(part.rows, Run)  # a view, to be merged into in place
             before, level_before = (part.rows.take(x[groups]) for x in (out, lse[..., None]))
             _merge(before, level_before[..., 0], found, level)
+            if not isinstance(part.rows, Run):  # a copy, where a run is a view
+                part.rows.put(out[groups], before)
+                part.rows.put(lse[groups][..., None], level_before)
     return out, lse
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from core.attention.axes import KeyAxis, KeyBlocks, RowAxis
+from core.attention.backends.scratch import scratch
 from core.attention.backends.state import State
 from core.attention.parts import Part
 
+_LOG2E = 1.4426950408889634
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
@@ -19,10 +22,10 @@ def part_forward(
     part: Part, mask: Tensor | None, q: Tensor, k: Tensor, v: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """out [G, C, R, D] and lse [G, C, R] of the pairs of one part; rows without any: undefined."""
-    rows, cols = part.rows, part.cols
-    q_GCRD, k_GCKD = rows.take(q), cols.take(k)
+    q_GCRD = part.rows.take(q)
+    k_GCKD, v_GCKD = _keys(part.cols, k, "k"), _keys(part.cols, v, "v")
     mask = _spread(mask, q_GCRD, k_GCKD)
-    return _flash(q_GCRD, k_GCKD, cols.take(v), attn_mask=mask, scale=scale)
+    return _flash(q_GCRD, k_GCKD, v_GCKD, attn_mask=mask, scale=scale)
 
 
 def part_backward(
@@ -34,6 +37,9 @@ def part_backward(
 ) -> None:
     """Adds the gradients of one part to (dq, dk, dv), all [G, N, D]."""
     rows, cols = part.rows, part.cols
+    if isinstance(cols, KeyBlocks):
+        _slab_backward(rows, cols, mask, state, totals, scale)
+        return
     q_GCRD, k_GCKD = rows.take(state.q), cols.take(state.k)
     found = _flash_backward(
         rows.take(state.grad),
@@ -49,6 +55,47 @@ def part_backward(
     )
     for axis, total, part_grad in zip((rows, cols, cols), totals, found, strict=True):
         axis.add(total, part_grad)
+
+
+def _slab_backward(
+    rows: RowAxis,
+    cols: KeyBlocks,
+    mask: Tensor | None,
+    state: State,
+    totals: tuple[Tensor, Tensor, Tensor],
+    scale: float,
+) -> None:
+    """By matrix products: the kernel is slow on few rows, and its gradients would be copied."""
+    shape = (len(state.q), cols.count)
+    q, out, grad, lse = (
+        rows.take(x).flatten(0, 1) for x in (state.q, state.out, state.grad, state.lse[..., None])
+    )
+    k, v = (_keys(cols, x, name).flatten(0, 1) for x, name in ((state.k, "k"), (state.v, "v")))
+    weights, slopes = (
+        scratch(name, (*q.shape[:2], k.shape[1]), q.dtype) for name in ("weights", "slopes")
+    )
+    start = lse * -_LOG2E
+    if mask is not None:
+        start = torch.add(mask, start.unflatten(0, shape), out=slopes.unflatten(0, shape)).flatten(
+            0, 1
+        )
+    # powers of 2: exp is several times slower on -inf
+    torch.baddbmm(start, q, k.mT, alpha=scale * _LOG2E, out=weights).exp2_()
+    mean = (grad * out).sum(-1, keepdim=True).neg_()
+    torch.baddbmm(mean, grad, v.mT, out=slopes).mul_(weights)
+    dq, dk, dv = totals
+    rows.add(dq, torch.bmm(slopes, k).mul_(scale).unflatten(0, shape))
+    for total, by_row, of_row in ((dk, slopes.mul_(scale), q), (dv, weights, grad)):
+        found = torch.bmm(by_row.mT, of_row, out=scratch("keys", k.shape, k.dtype))
+        cols.add(total, found.unflatten(0, shape))
+
+
+def _keys(cols: KeyAxis, x_GND: Tensor, name: str) -> Tensor:
+    """[G, C, K, D]; what is copied lies in scratch memory."""
+    if not isinstance(cols, KeyBlocks):
+        return cols.take(x_GND)
+    shape = (len(x_GND), cols.count, cols.width, x_GND.shape[2])
+    return cols.take(x_GND, out=scratch(name, shape, x_GND.dtype))
 
 
 def _spread(mask: Tensor | None, q_GCRD: Tensor, k_GCKD: Tensor) -> Tensor | None:

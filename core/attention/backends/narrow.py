@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from core.attention.axes import Pick, Run, Shifts
+from core.attention.axes import KeyAxis, Run, Shifts
 from core.attention.backends.state import State
 from core.attention.parts import Part
 
@@ -67,7 +67,7 @@ def _rows(part: Part, x_GND: Tensor) -> Tensor:
     return taken[:, :, 0] if isinstance(part.cols, Shifts) else taken[:, 0]
 
 
-def _scores(cols: Pick | Run | Shifts, mask: Tensor | None, rows_GRD: Tensor, k: Tensor) -> Tensor:
+def _scores(cols: KeyAxis, mask: Tensor | None, rows_GRD: Tensor, k: Tensor) -> Tensor:
     """[G, R, K], the products of rows and keys; `mask` [G or 1, C, R, K] is added."""
     if isinstance(cols, Shifts):
         scores = torch.stack(
@@ -78,7 +78,7 @@ def _scores(cols: Pick | Run | Shifts, mask: Tensor | None, rows_GRD: Tensor, k:
     return scores if mask is None else scores.add_(mask[:, 0])
 
 
-def _add_products(cols: Pick | Run | Shifts, into_GRD: Tensor, weights: Tensor, v: Tensor) -> None:
+def _add_products(cols: KeyAxis, into_GRD: Tensor, weights: Tensor, v: Tensor) -> None:
     """Adds the weighted keys of every row."""
     if isinstance(cols, Shifts):
         for at in range(cols.width):
@@ -87,9 +87,7 @@ def _add_products(cols: Pick | Run | Shifts, into_GRD: Tensor, weights: Tensor, 
         into_GRD.baddbmm_(weights, cols.take(v)[:, 0])
 
 
-def _add_transposed(
-    cols: Pick | Run | Shifts, into_GND: Tensor, weights: Tensor, rows: Tensor
-) -> None:
+def _add_transposed(cols: KeyAxis, into_GND: Tensor, weights: Tensor, rows: Tensor) -> None:
     """Adds the weighted rows of every key."""
     if isinstance(cols, Shifts):
         for at in range(cols.width):

@@ -9,24 +9,36 @@ import torch
 from torch import Tensor
 
 from core.attention.algebra import Term
-from core.attention.axes import Pick, Run
+from core.attention.axes import KeyBlocks, Pick, Run
 from core.attention.blocks import Blockwise
 from core.attention.layout.layout import Layout, Outside
 from core.attention.parts import Part, Rule
 
 
 def block_parts(layout: Layout, term: Term) -> Iterator[Part]:
-    """One term of blocks, less the global columns and the terms before it."""
+    """One term of blocks, less the global columns and the terms before it.
+
+    Slots of which every pair counts are one part; those that need a look at each pair are
+    another, over the block rows that have any.
+    """
     base = term.base
     assert isinstance(base, Blockwise)
-    table = _drawn_keys(layout, base, term)
+    number = torch.arange(layout.q.start // base.block, (layout.q.stop - 1) // base.block + 1)
+    drawn = base.checked(number)
+    absent, cut = _kinds(layout, term, base, number[:, None], drawn)
     rule = _rule(base, Outside.of(layout.before(term)))
     for rows, at in block_rows(layout.q, base.block):
-        keys = table[at : at + rows.count]
-        used = int((keys >= 0).sum(1).max())
-        if used:
-            keys = Pick(keys[:, :used].contiguous())
-            yield Part("blocks", layout.origin, rows, keys, term.left, term.right, rule=rule)
+        some = slice(at, at + rows.count)
+        whole = _slots(layout, base, drawn[some], absent[some] | cut[some])
+        if whole is not None:
+            yield Part("blocks", layout.origin, rows, whole)
+        with_cut = (cut[some] & ~absent[some]).any(1).nonzero().flatten()
+        parts = _slots(layout, base, drawn[some], absent[some] | ~cut[some], with_cut)
+        if parts is not None:
+            index = rows.index().long()[with_cut]
+            picked = rows if len(with_cut) == rows.count else Pick(index)
+            limits = (term.left, term.right, layout.keep if layout.holes else None)
+            yield Part("blocks", layout.origin, picked, parts, *limits, rule=rule)
 
 
 def block_rows(q: range, size: int) -> Iterator[tuple[Run, int]]:
@@ -46,23 +58,48 @@ def block_rows(q: range, size: int) -> Iterator[tuple[Run, int]]:
             yield Run(start - q.start, width, count, width), start // size - q.start // size
 
 
-def _drawn_keys(layout: Layout, base: Blockwise, term: Term) -> Tensor:
-    """Local keys int64 [block rows, keys] that each block row draws, absent ones (-1) last."""
-    q, kv, size = layout.q, layout.kv, base.block
-    rows = torch.arange(q.start // size, (q.stop - 1) // size + 1)
-    drawn = base.checked(rows)
+def _kinds(
+    layout: Layout, term: Term, base: Blockwise, row: Tensor, drawn: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Which slots hold no pair of the term's own, and in which some pairs may not count."""
+    size, kv = base.block, layout.kv
+    begin, end = drawn * size, (drawn + 1) * size
+    nearest = begin - (row + 1) * size + 1  # the differences j - i run from here
+    farthest = end - row * size - 1
     absent = (drawn < 0) | (drawn[:, :, None] == drawn[:, None, :]).tril(-1).any(-1)
-    # a block wholly beyond a limit would only be masked
-    if term.right is not None:
-        absent |= drawn * size >= (rows[:, None] + 1) * size + term.right
+    absent |= (end <= kv.start) | (begin >= kv.stop)
+    cut = torch.full_like(absent, base.rule(row[0], row[0]) is not None)
     if term.left is not None:
-        absent |= (drawn + 1) * size <= rows[:, None] * size - term.left
-    keys = drawn[:, :, None] * size + torch.arange(size) - kv.start
-    missing = absent[:, :, None] | (keys < 0) | (keys >= len(kv))
-    missing |= ~layout.keep[keys.clamp(0, len(kv) - 1)]
-    keys = keys.masked_fill(missing, -1).flatten(1)
-    order = (keys < 0).to(torch.uint8).argsort(dim=1, stable=True)
-    return keys.gather(1, order)
+        absent |= farthest < -term.left
+        cut |= nearest < -term.left
+    if term.right is not None:
+        absent |= nearest > term.right
+        cut |= farthest > term.right
+    for earlier in layout.before(term):
+        if earlier.base is not None:
+            cut |= True
+            continue
+        low = -torch.inf if earlier.left is None else -earlier.left
+        high = torch.inf if earlier.right is None else earlier.right
+        cut |= (nearest <= high) & (farthest >= low)
+        absent |= (nearest >= low) & (farthest <= high)
+    for hole in layout.holes:
+        cut |= drawn == (hole + kv.start) // size
+    return absent, cut
+
+
+def _slots(
+    layout: Layout, base: Blockwise, drawn: Tensor, without: Tensor, rows: Tensor | None = None
+) -> KeyBlocks | None:
+    """The slots that are left in these rows, first in their row; None where there are none."""
+    if rows is not None:
+        drawn, without = drawn[rows], without[rows]
+    used = int((~without).sum(1).max()) if len(drawn) else 0
+    if not used:
+        return None
+    first = (drawn * base.block - layout.kv.start).masked_fill(without, KeyBlocks.ABSENT)
+    order = without.to(torch.uint8).argsort(dim=1, stable=True)[:, :used]
+    return KeyBlocks(first.gather(1, order), base.block, len(layout.kv))
 
 
 def _rule(base: Blockwise, outside: Outside | None) -> Rule | None:

@@ -111,7 +111,7 @@ def test_equal_tables_are_equal_patterns() -> None:
 
 def test_work_on_drawn_blocks_is_the_blocks_drawn() -> None:
     plan = Mirror(64, block=16).plan(range(2048), range(2048))
-    assert plan.pairs() <= plan.block_area() == 2048 * 32
+    assert plan.pairs() == plan.block_area() <= 2048 * 32
 
 
 def test_a_table_of_another_kind_is_refused() -> None:
@@ -127,3 +127,11 @@ def test_a_table_of_another_kind_is_refused() -> None:
         Wrong().plan(range(20), range(20))
     with pytest.raises(ConfigError, match="key block -2"):
         Blocks(8, ((-2,),))
+
+
+def test_a_few_rows_with_fewer_blocks_do_not_bring_masks_to_the_others() -> None:
+    table = ((0,), *((row - 1, row, row + 1) for row in range(1, 15)), (15,))
+    plan = Blocks(4, table).plan(range(64), range(64))
+    assert [part.count for part in plan.parts] == [1, 14, 1]
+    assert all(part.full for part in plan.parts)
+    assert plan.block_area() == plan.pairs() == (14 * 3 + 2) * 16

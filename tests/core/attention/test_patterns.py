@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from core.attention import (
+    Blocks,
     Causal,
     Dense,
     Dilated,
     Fixed,
     Global,
+    HeadGroups,
     LogSparse,
     Pattern,
     Random,
     Strided,
+    TopK,
     Window,
     bigbird,
     logsparse,
@@ -39,6 +42,7 @@ ATOMS = st.one_of(
     st.integers(2, 9).map(Strided),
     st.integers(2, 4).map(LogSparse),
     st.builds(Fixed, st.integers(4, 9), st.integers(1, 3)),
+    st.builds(Blocks, st.sampled_from([4, 8]), st.lists(st.lists(st.integers(-1, 9), max_size=3))),
     st.just(Causal()),
     st.just(Dense()),
 )
@@ -57,6 +61,21 @@ PATTERN = st.recursive(
 )
 
 
+LEARNED = st.builds(TopK, st.integers(1, 3), st.sampled_from([4, 8]))
+SOME_LEARNED = st.recursive(
+    st.one_of(ATOMS, LEARNED),
+    lambda inner: st.one_of(
+        st.builds(lambda a, b: a | b, inner, inner), st.builds(lambda a, b: a & b, inner, BANDS)
+    ),
+    max_leaves=5,
+)
+HEADS = (
+    st.tuples(SOME_LEARNED, SOME_LEARNED)
+    .filter(lambda two: two[0] != two[1])
+    .map(lambda two: HeadGroups(((two[0], 1), (two[1], 2))))
+)
+
+
 def rule(pattern: Pattern, n: int = N) -> Tensor:
     at = torch.arange(n)
     return pattern.allowed(at[:, None], at[None, :])
@@ -69,6 +88,38 @@ def test_the_laws_of_the_algebra_hold(a: Pattern, b: Pattern, c: Pattern, band: 
     assert a & Dense() == a and a & band == band & a and (a & band) & band == a & band
     assert a | Dense() == Dense()
     assert (a | b) & band == (a & band) | (b & band)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SOME_LEARNED, SOME_LEARNED, SOME_LEARNED, BANDS)
+def test_the_laws_hold_for_what_the_data_choose(
+    a: Pattern, b: Pattern, c: Pattern, band: Pattern
+) -> None:
+    assert a | b == b | a and (a | b) | c == a | (b | c) and a | a == a
+    assert a & Dense() == a and a & band == band & a and (a & band) & band == a & band
+    assert a | Dense() == Dense()
+    assert (a | b) & band == (a & band) | (b & band)
+    assert pattern_from_dict(json.loads(json.dumps(a.to_dict()))) == a
+
+
+@settings(max_examples=100, deadline=None)
+@given(HEADS, HEADS, SOME_LEARNED, BANDS)
+def test_the_laws_hold_for_heads_that_differ(
+    a: Pattern, b: Pattern, c: Pattern, band: Pattern
+) -> None:
+    for one, other in ((a, b), (a, c), (c, a)):
+        assert one | other == other | one and one | one == one
+        assert (one | other) | b == one | (other | b)
+        assert (one | other) & band == (one & band) | (other & band)
+    assert a & Dense() == a and a & band == band & a and (a & band) & band == a & band
+    assert a | Dense() == Dense()
+    assert pattern_from_dict(json.loads(json.dumps(a.to_dict()))) == a
+
+
+@settings(max_examples=60, deadline=None)
+@given(PATTERN, PATTERN, st.integers(1, 70))
+def test_pairs_of_a_union_are_counted_once(a: Pattern, b: Pattern, n: int) -> None:
+    assert (a | b).plan(range(n), range(n)).pairs() == int((rule(a, n) | rule(b, n)).sum())
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,6 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from core.attention import Causal, Dense, Window, bigbird, longformer
+from core.attention.auto import candidates, share_of_dense
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
 from domains.finance import domain
@@ -23,7 +24,7 @@ from domains.finance.config import (
     parse_delay,
 )
 from domains.finance.schema import load_schema, named_schema, parse_schema, ready_schemas
-from domains.finance.task import keyed_config
+from domains.finance.views import keyed_config
 
 STATED = {
     "id": "i",
@@ -158,3 +159,20 @@ def test_a_bundle_carries_the_schema_and_not_the_path_to_it(tmp_path, monkeypatc
     (tmp_path / "mine.yaml").unlink()
     assert carried.data.schema is None
     assert named_schema(carried.data) == schema
+
+
+def test_attention_auto_turns_a_budget_into_a_radius(task, source) -> None:
+    load = task.workload(source, EncoderConfig(dim=16, heads=4))
+    counts = [
+        source.events.group_by(f"entity:{name}").len()["len"] for name in ("customer", "terminal")
+    ]
+    assert load.tokens == round(sum((c**2).sum() / c.sum() for c in counts) / 2)
+
+    def fill(pattern):
+        return share_of_dense(pattern, load) / 0.3
+
+    found, left_out = candidates(load.tokens, fill, objection=task.objection)
+    assert [one.name for one in found] == ["window"]
+    (_, radius), *_ = found[0].sizes
+    assert 0.2 < (2 * radius + 1) / load.tokens < 0.4
+    assert all("expected kind window" in one.reason for one in left_out)

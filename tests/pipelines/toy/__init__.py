@@ -22,6 +22,7 @@ class ToyConfig:
     name: str = "toy"
     data: ToyData = field(default_factory=ToyData)
     rows: int = 60
+    length: int = 8
 
 
 class ToyDomain:
@@ -50,13 +51,13 @@ class ToyDomain:
         import polars as pl
 
         rng = np.random.default_rng(0)
-        x = rng.normal(size=(config.rows, 8)).round(3)
-        frame = pl.DataFrame(x, schema=[f"x{i}" for i in range(8)], orient="row")
+        x = rng.normal(size=(config.rows, config.length)).round(3)
+        frame = pl.DataFrame(x, schema=[f"x{i}" for i in range(config.length)], orient="row")
         out.mkdir(parents=True)
         frame.with_columns(pl.sum_horizontal(pl.all()).alias("y")).write_csv(out / "toy.csv")
 
     def simulated(self, config: ToyConfig, out: Path) -> ToyConfig:
-        return ToyConfig(data=ToyData("files", str(out / "toy.csv")), rows=config.rows)
+        return replace(config, data=ToyData("files", str(out / "toy.csv")))
 
     def carried(self, config: ToyConfig) -> ToyConfig:
         path = str(Path(config.data.path).resolve())

@@ -14,6 +14,8 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
+from core.attention import Pattern
+from core.attention.auto import Workload
 from core.bundle import restore
 from core.calibration import Calibration
 from core.contract import Fold, Metric, Panel, Partition, Summary
@@ -45,7 +47,7 @@ class ToySource:
         return [Partition(f"part-{i}", i, carries_state=True) for i in range(4)]
 
     def inputs(self, rows: pl.Series) -> Tensor:
-        x = self.frame[rows.to_list()].select([f"x{i}" for i in range(8)])
+        x = self.frame[rows.to_list()].select(pl.col(r"^x\d+$"))
         return torch.from_numpy(x.to_numpy().astype(np.float32))
 
 
@@ -80,10 +82,8 @@ class ToyTask:
 
     def folds(self, source: ToySource) -> Sequence[Fold]:
         row = source.frame["row"]
-        return [
-            Fold("even", row.filter(row % 2 == 1), row[1:5], row.filter(row % 2 == 0)),
-            Fold("all", row, row[1:5], row.clear()),
-        ]
+        odd, even = row.filter(row % 2 == 1), row.filter(row % 2 == 0)
+        return [Fold("even", odd[4:], odd[:4], even), Fold("all", row[4:], row[:4], row.clear())]
 
     def fit_tokenizer(self, source: ToySource, rows: pl.Series) -> ToyTokenizer:
         return ToyTokenizer(float(source.frame[rows.to_list()]["y"].mean()))  # type: ignore[arg-type]
@@ -105,6 +105,12 @@ class ToyTask:
     def module(self, tokenizer: ToyTokenizer, encoder: EncoderConfig) -> ToyModule:
         return ToyModule(encoder)
 
+    def workload(self, source: ToySource, encoder: EncoderConfig) -> Workload:
+        return encoder.workload(source.inputs(source.frame["row"][:1]).shape[1], 4)
+
+    def objection(self, pattern: Pattern) -> str | None:
+        return None
+
     @torch.no_grad()
     def predict(
         self, module: ToyModule, source: ToySource, tokenizer: ToyTokenizer, rows: pl.Series
@@ -125,7 +131,7 @@ class ToyTask:
         return {"zero": frame.with_columns(pl.lit(0.0).alias("raw"))}
 
     def label_intervals(self, source: ToySource, fold: Fold) -> list[str]:
-        return [f"row:{r}-{r + 1}" for r in fold.train]
+        return [f"row:{r}-{r + 1}" for r in [*fold.train, *fold.validation]]
 
     def seen_rows(self, source: ToySource, intervals: Sequence[str]) -> pl.Series:
         seen = [int(i.removeprefix("row:").split("-")[0]) for i in intervals]
