@@ -45,7 +45,6 @@ def attention(
     sizes = (*q.shape[:3], k.shape[2])
     at = [torch.arange(n, dtype=torch.int32) for n in sizes]
     ruled = block_mask.mask_mod(*(x.view(-1, *[1] * (3 - d)) for d, x in enumerate(at)))
-    assert not bool((full & ~ruled).any())
     allowed = full | (partial & ruled)
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
     scores = (q @ k.mT * scale).masked_fill(~allowed, -torch.inf)

@@ -59,7 +59,7 @@ def by_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     grids_of.cache_clear()
 
 
-@pytest.mark.parametrize("n", [1, 129, 300])
+@pytest.mark.parametrize("n", [1, 129, 1000])
 @pytest.mark.parametrize("name", list(ALL))
 def test_listed_blocks_and_rule_give_the_reference(name: str, n: int, by_blocks: None) -> None:
     q, k, v = inputs(n, batch=1)

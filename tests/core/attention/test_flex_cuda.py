@@ -25,7 +25,10 @@ from core.attention.tiles.grids import grids_of
 from core.errors import ConfigError
 from tests.core.attention.helpers import PATTERNS, gradients, inputs
 from tests.core.attention.test_attend import random_bounds, run
+from tests.core.attention.test_blocks import OWN
+from tests.core.attention.test_flex_backend import LEARNED
 
+STATIC = {**PATTERNS, **OWN}
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -52,18 +55,29 @@ def assert_like_reference(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", list(PATTERNS))
+@pytest.mark.parametrize("name", list(STATIC))
 def test_values_and_gradients_equal_the_reference(name: str, dtype: torch.dtype) -> None:
     for n in (1, 129, 1000):
-        assert_like_reference(PATTERNS[name], range(n), range(n), None, dtype)
+        assert_like_reference(STATIC[name], range(n), range(n), None, dtype)
 
 
-@pytest.mark.parametrize("name", list(PATTERNS))
+@pytest.mark.parametrize("name", list(STATIC))
 def test_bounds_and_ranges_equal_the_reference(name: str) -> None:
     for q_at, kv_at in ((range(300), range(300)), (range(37, 320), range(11, 340))):
         for batch in (1, 2):
             bounds = random_bounds(batch, len(q_at), len(kv_at))
-            assert_like_reference(PATTERNS[name], q_at, kv_at, bounds, torch.float32)
+            assert_like_reference(STATIC[name], q_at, kv_at, bounds, torch.float32)
+
+
+@pytest.mark.parametrize("name", list(LEARNED))
+def test_chosen_blocks_equal_the_reference(name: str) -> None:
+    """In one dtype, so that both choose alike."""
+    plan = LEARNED[name].plan(range(300), range(300))
+    q, k, v = on_gpu(inputs(300), torch.float32)
+    for bounds in (None, random_bounds(2, 300, 300).cuda()):
+        ours, theirs = (run(q, k, v, plan, bounds, name) for name in ("flex", "reference"))
+        for found, true in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(found, true, rtol=1e-4, atol=1e-4)
 
 
 def test_global_rows_in_stretches_equal_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
