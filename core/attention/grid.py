@@ -83,15 +83,18 @@ def _by_class(part: Part, rows: Run, cols: Run) -> Iterator[tuple[_Frame, Run, R
     pitch = rows.pitch
     classes = rows.count if rows.step % pitch else 1
     for block in range(classes):
-        some = [axis.blocks(block, block + 1) if classes > 1 else axis for axis in (rows, cols)]
-        starts = [axis.start + origin for axis, origin in zip(some, part.origin, strict=True)]
+        last = block + 1 if classes > 1 else rows.count
+        some_rows, some_cols = rows.blocks(block, last), cols.blocks(block, last)
+        first_row, first_col = some_rows.start + part.origin[0], some_cols.start + part.origin[1]
         yield (
-            (pitch, starts[0] % pitch),
-            *(
-                Run(start // pitch, axis.step // pitch, axis.count, axis.width)
-                for axis, start in zip(some, starts, strict=True)
-            ),
+            (pitch, first_row % pitch),
+            _along(some_rows, first_row // pitch),
+            _along(some_cols, first_col // pitch),
         )
+
+
+def _along(run: Run, start: int) -> Run:
+    return Run(start, run.step // run.pitch, run.count, run.width)
 
 
 def _window_blocks(part: Part, rows: Run, cols: Run, pitch: int, size: int) -> Tensor:

@@ -161,7 +161,8 @@ def _backward(
         given = state if part.name in ("rows", "chosen") else state._replace(lse=elsewhere)
         given = State(*(x[groups] for x in given))
         backward = narrow_backward if part.narrow else part_backward
-        backward(part, piece.mask, given, tuple(x[groups] for x in grads), scale)
+        dq, dk, dv = (x[groups] for x in grads)
+        backward(part, piece.mask, given, (dq, dk, dv), scale)
 
 
 def _flat(x_BHND: Tensor, heads: int) -> Tensor:

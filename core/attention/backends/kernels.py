@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from core.attention.axes import KeyAxis, KeyBlocks, RowAxis
+from core.attention.axes import KeyAxis, KeyBlocks, RowAxis, Shifts
 from core.attention.backends.scratch import scratch
 from core.attention.backends.state import State
 from core.attention.parts import Part
@@ -37,6 +37,7 @@ def part_backward(
 ) -> None:
     """Adds the gradients of one part to (dq, dk, dv), all [G, N, D]."""
     rows, cols = part.rows, part.cols
+    assert not isinstance(cols, Shifts)
     if isinstance(cols, KeyBlocks):
         _slab_backward(rows, cols, mask, state, totals, scale)
         return
@@ -92,6 +93,7 @@ def _slab_backward(
 
 def _keys(cols: KeyAxis, x_GND: Tensor, name: str) -> Tensor:
     """[G, C, K, D]; what is copied lies in scratch memory."""
+    assert not isinstance(cols, Shifts)
     if not isinstance(cols, KeyBlocks):
         return cols.take(x_GND)
     shape = (len(x_GND), cols.count, cols.width, x_GND.shape[2])
