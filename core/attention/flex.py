@@ -15,6 +15,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from core.attention.tiles.rules import Scope, term_rule, union
 from core.attention.tiles.terms import Sides, term_tiles
 from core.attention.tiles.tiles import block_mask, lists, split, turned, united
+from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from core.attention.plan import Plan
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 def to_block_mask(plan: Plan, block: int, device: torch.device | str) -> BlockMask:
     """See `Plan.to_block_mask`."""
+    if plan.learned:
+        raise ConfigError(
+            f"to_block_mask: got {plan.learned[0].base!r}, whose blocks the data choose: they are "
+            "known in a call only. Expected a pattern without learned blocks; `attend` takes any"
+        )
     scope = Scope(plan.q, plan.kv, torch.device(device))
     terms = plan.pattern.terms()
     sides = Sides(plan.q, plan.kv, block)

@@ -16,6 +16,7 @@ from core.attention import (
     Dilated,
     Fixed,
     Global,
+    HeadGroups,
     LogSparse,
     Pattern,
     Random,
@@ -154,6 +155,14 @@ def test_grouped_queries_equal_keys_copied_for_every_head(by_blocks: None) -> No
     for name in KINDS:
         plan = ALL[name].plan(range(140), range(140), 8)
         assert_same(run(q, k, v, plan, None, "flex"), run(q, k, v, plan, None, "reference"))
+
+
+def test_head_groups_equal_the_reference(by_blocks: None) -> None:
+    q, k, v = inputs(140)
+    pattern = HeadGroups(((ALL["window-causal"], 1), (ALL["everything-causal"], 1)))
+    plan = pattern.plan(range(140), range(140))
+    for bounds in (None, random_bounds(2, 140, 140)):
+        assert_same(run(q, k, v, plan, bounds, "flex"), run(q, k, v, plan, bounds, "reference"))
 
 
 @pytest.mark.parametrize("name", KINDS)
