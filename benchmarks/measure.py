@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 import torch
 
@@ -26,6 +31,60 @@ def interleaved(
                 counted[name].append(_seconds(function))
                 spent[name] += counted[name][-1]
     return {name: runs or [first[name]] for name, runs in counted.items()}
+
+
+class Peak(NamedTuple):
+    """Of one run: memory beyond what was there before, memory in all, and seconds (a first run)."""
+
+    mb: float
+    total_mb: float
+    seconds: float
+
+
+class PeakMemory:
+    """Peaks of runs on CPU, each in a process of its own, since a process keeps its highest.
+
+    The processes come from a server that has imported `module` and done nothing else.
+    """
+
+    def __init__(self, module: str) -> None:
+        self.processes = multiprocessing.get_context("forkserver")
+        self.processes.set_forkserver_preload([module])
+
+    def of(self, prepare: Callable[..., Callable[[], object]], *arguments: object) -> Peak:
+        """Of the run that `prepare(*arguments)` returns; what that does is not counted."""
+        receiver, sender = self.processes.Pipe(duplex=False)
+        process = self.processes.Process(target=_peak, args=(sender, prepare, arguments))
+        process.start()
+        sender.close()
+        found = receiver.recv()
+        process.join()
+        return found
+
+
+def _peak(
+    sender: Connection, prepare: Callable[..., Callable[[], object]], arguments: tuple[object, ...]
+) -> None:
+    function = prepare(*arguments)
+    before, begin = _highest(), time.perf_counter()
+    function()
+    seconds, most = time.perf_counter() - begin, _highest()
+    sender.send(Peak((most - before) / 1e6, most / 1e6, seconds))
+
+
+def _highest() -> int:
+    """The most bytes of this process that were in memory at a time."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def cuda_peak_mb(function: Callable[[], object]) -> float:
+    """Memory in MB that torch allocates on a GPU in a run, beyond what it had before."""
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    function()
+    _finish()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
 def _seconds(function: Callable[[], object]) -> float:

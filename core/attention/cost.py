@@ -23,12 +23,15 @@ class Cost:
             4 n^2 D and 10 n^2 D a head.
         forward_bytes: q, k, v and out read and written part by part, gathered copies and masks
             included. A cache makes it less: it is what would pass with none.
+        forward_seconds, backward_seconds: predicted for a device, None where none was named.
     """
 
     pairs: int
     forward_flops: int
     backward_flops: int
     forward_bytes: int
+    forward_seconds: float | None = None
+    backward_seconds: float | None = None
 
 
 def count(parts: Sequence[Part], size: int, heads: int, batch: int, dtype: torch.dtype) -> Cost:

@@ -128,14 +128,16 @@ class HeadPlan:
         heads: int | None = None,
         batch: int = 1,
         dtype: torch.dtype = torch.float32,
+        device: str | None = None,
     ) -> Cost:
         """As `Plan.cost`, for `heads` query heads, as many as heads of keys where None."""
         keys = self.pattern.kv_heads
         shared, rest = divmod(keys if heads is None else heads, keys)
         if rest or not shared:
             raise ConfigError(f"cost: got {heads} heads, expected a multiple of {keys}")
-        costs = [p.cost(size, shared * n, batch, dtype) for n, p in self._counted()]
-        return Cost(*(sum(getattr(cost, f.name) for cost in costs) for f in fields(Cost)))
+        costs = [p.cost(size, shared * n, batch, dtype, device) for n, p in self._counted()]
+        names = [f.name for f in fields(Cost) if getattr(costs[0], f.name) is not None]
+        return Cost(**{name: sum(getattr(cost, name) for cost in costs) for name in names})
 
     def _counted(self) -> list[tuple[int, Plan]]:
         counts = (count for _, count in self.pattern.groups)

@@ -95,10 +95,28 @@ class Plan:
         return grid_area(self.parts, size)
 
     def cost(
-        self, size: int, heads: int = 1, batch: int = 1, dtype: torch.dtype = torch.float32
+        self,
+        size: int,
+        heads: int = 1,
+        batch: int = 1,
+        dtype: torch.dtype = torch.float32,
+        device: str | None = None,
     ) -> Cost:
-        """What the CPU backend computes and moves for heads of `size` channels; not measured."""
-        return count(self.parts, size, heads, batch, dtype)
+        """What attention computes and moves for heads of `size` channels, before it runs.
+
+        With a `device` ("cpu" or "cuda") also the seconds it will take there, which rest on
+        speeds that are measured once a process, in about a second.
+
+        Raises:
+            ConfigError: a device that isn't there, or has no sparse backend.
+        """
+        counted = count(self.parts, size, heads, batch, dtype)
+        if device is None:
+            return counted
+        from core.attention.predict import predicted  # which runs backends, which run plans
+
+        forward, backward = predicted(self, size, heads * batch, dtype, device)
+        return replace(counted, forward_seconds=forward, backward_seconds=backward)
 
     def to_block_mask(self, block: int = 128, device: torch.device | str = "cpu") -> BlockMask:
         """FlexAttention's mask of the whole pattern, its exact rule included.

@@ -31,7 +31,7 @@ from core.attention.plan import Plan
 
 # measured by benchmarks/attention.py: the forward has the least waste in low blocks, the backward
 # spends more on summing overlapping keys, which high blocks have fewer of
-_FORWARD_ROWS, _BACKWARD_ROWS = 32, 192
+FORWARD_ROWS, BACKWARD_ROWS = 32, 192
 FORWARD, BACKWARD = Size(1 << 20, copied=False), Size(3 << 18, copied=True)
 
 
@@ -59,14 +59,14 @@ class _BlockSparse(torch.autograd.Function):
         out, lse = None, None
         given = zip(plans, bounds, choices, kv_GND[::2], kv_GND[1::2], strict=True)
         for plan, bound, choice, k, v in given:
-            plan = plan.at(_FORWARD_ROWS)
+            plan = plan.at(FORWARD_ROWS)
             pieces = _pieces(plan, bound, choice, q.shape[1], k, FORWARD)
             covered = plan.covered and bound is None
             found, level = _forward(pieces, q_GND, k, v, scale, covered)
             if out is None or lse is None:
                 out, lse = found, level
             else:
-                _merge(out, lse, found, level)
+                merge(out, lse, found, level)
         assert out is not None and lse is not None
         ctx.given, ctx.scale = (plans, bounds, choices), scale
         out_BHND = out.to(q.dtype).view(q.shape)
@@ -88,7 +88,7 @@ class _BlockSparse(torch.autograd.Function):
         dkv = [torch.zeros_like(tensor) for tensor in kv_GND]
         for at, (plan, bound, choice) in enumerate(zip(*ctx.given, strict=True)):
             state = State(q_GND, kv_GND[2 * at], kv_GND[2 * at + 1], out_GND, lse, grad_GND)
-            plan = plan.at(_BACKWARD_ROWS)
+            plan = plan.at(BACKWARD_ROWS)
             pieces = _pieces(plan, bound, choice, q.shape[1], state.k, BACKWARD)
             dk, dv = dkv[2 * at], dkv[2 * at + 1]
             _backward(pieces, state, plan.whole_rows, (dq, dk, dv), ctx.scale)
@@ -130,14 +130,14 @@ def _forward(
             part.rows.put(lse[groups][..., None], level[..., None])
         else:
             before, level_before = (part.rows.take(x[groups]) for x in (out, lse[..., None]))
-            _merge(before, level_before[..., 0], found, level)
+            merge(before, level_before[..., 0], found, level)
             if not isinstance(part.rows, Run):  # a copy, where a run is a view
                 part.rows.put(out[groups], before)
                 part.rows.put(lse[groups][..., None], level_before)
     return out, lse
 
 
-def _merge(out: Tensor, lse: Tensor, found: Tensor, level: Tensor) -> None:
+def merge(out: Tensor, lse: Tensor, found: Tensor, level: Tensor) -> None:
     """Adds (found, level) to (out, lse) in place: one softmax over both sets of keys."""
     both = torch.logaddexp(lse, level)
     anchor = both.masked_fill(both == -torch.inf, 0.0)

@@ -19,7 +19,7 @@ from core.attention.plan import Plan
 from core.attention.static import outside_tracing
 
 MASK_AREA = 1 << 19  # pairs of a mask that is not shared by all blocks
-_KEPT = 1 << 18  # pairs of a mask up to which it is kept with the plan
+_KEPT = 1 << 23  # numbers in the masks that are kept with a plan
 _STRETCHES = 8  # stretches of blocks alike that a piece is cut into; more cost more than they save
 _EMPTY, _WHOLE, _CUT = 0, 1, 2
 
@@ -71,8 +71,7 @@ def _unbounded(
     key = (lines, copied, groups, dtype)
     if key not in plan.prepared:
         with outside_tracing():
-            split = (part.split(MASK_AREA, lines, copied) for part in fixed_parts(plan))
-            plan.prepared[key] = [_light(p, groups, dtype) for part in split for p in part]
+            plan.prepared[key] = list(_prepared(plan, lines, copied, groups, dtype))
     for piece in plan.prepared[key]:
         if isinstance(piece, Part):
             with outside_tracing():
@@ -80,10 +79,17 @@ def _unbounded(
         yield piece
 
 
-def _light(part: Part, groups: int, dtype: torch.dtype) -> Piece | Part:
-    """The piece, where its mask takes little memory."""
-    pairs = part.area() // (part.count if part.alike else 1)
-    return _whole(part, groups, dtype) if part.full or pairs <= _KEPT else part
+def _prepared(
+    plan: Plan, lines: int, copied: bool, groups: int, dtype: torch.dtype
+) -> Iterator[Piece | Part]:
+    """Pieces with their masks, as long as those take little memory together."""
+    kept = 0
+    for part in fixed_parts(plan):
+        for some in part.split(MASK_AREA, lines, copied):
+            piece = _whole(some, groups, dtype) if kept < _KEPT else some
+            if isinstance(piece, Piece) and piece.mask is not None:
+                kept += piece.mask.numel()
+            yield piece
 
 
 def _whole(part: Part, groups: int, dtype: torch.dtype) -> Piece:

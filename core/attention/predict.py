@@ -1,0 +1,66 @@
+"""Seconds that a plan will take, part by part, from the speeds of this machine's kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from core.attention.axes import KeyBlocks, Shifts, Slots
+from core.attention.backends.cpu import BACKWARD, BACKWARD_ROWS, FORWARD, FORWARD_ROWS
+from core.attention.backends.pieces import MASK_AREA
+from core.attention.backends.source import compute_dtype
+from core.attention.parts import Part
+from core.attention.speed import Pass, Speed, speed
+from core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from core.attention.plan import Plan
+
+_MEASURED = 64  # channels of a head that the speeds are for
+
+
+def predicted(
+    plan: Plan, size: int, groups: int, dtype: torch.dtype, device: str
+) -> tuple[float, float]:
+    """Seconds of forward and backward for `groups` heads, those of all sequences together."""
+    if device == "cpu":
+        return cpu_seconds(plan, size, groups, dtype)
+    raise ConfigError(f"cost: got device {device!r}, expected 'cpu'")
+
+
+def cpu_seconds(plan: Plan, size: int, groups: int, dtype: torch.dtype) -> tuple[float, float]:
+    """Forward and backward of `groups` heads (of all sequences) of `size` channels."""
+    known = speed(compute_dtype(dtype))
+    wide = size / _MEASURED
+    queries, keys = (groups * size * len(rows) for rows in (plan.q, plan.kv))
+    converted = 0.0 if dtype == compute_dtype(dtype) else known.convert
+    forward = queries * known.fresh + (2 * queries + 2 * keys) * converted
+    backward = (queries + 2 * keys) * known.fresh + (4 * queries + 4 * keys) * converted
+    for part in plan.at(FORWARD_ROWS).parts:
+        lines = max(1, FORWARD.numbers // (groups * size))
+        forward += wide * groups * _part(part, known.forward, lines, FORWARD.copied)
+    for part in plan.at(BACKWARD_ROWS).parts:
+        lines = max(1, BACKWARD.numbers // (groups * size))
+        backward += wide * groups * _part(part, known.backward, lines, BACKWARD.copied)
+    return forward + _choosing(plan, known, wide * groups), backward
+
+
+def _part(part: Part, known: Pass, lines: int, copied: bool) -> float:
+    """Seconds of a part for one head of 64 channels."""
+    rows = part.rows.count * part.rows.width
+    if part.narrow:
+        each = known.diagonal if isinstance(part.cols, Shifts) else known.column
+        return rows * (known.narrow + part.cols.width * each)
+    curve = known.slabs if isinstance(part.cols, KeyBlocks | Slots) else known.views
+    merged = 0.0 if part.starts or part.name == "rows" else rows * known.merge
+    return part.area() * curve.at(part.rows.width) + merged
+
+
+def _choosing(plan: Plan, known: Speed, heads: float) -> float:
+    """Seconds in which mean queries meet mean keys; two products where attention has four."""
+    pairs = 0
+    for part in plan.parts:
+        if isinstance(part.cols, Slots):
+            pairs += (len(plan.q) // part.cols.size) * (len(plan.kv) // part.cols.size)
+    return heads * pairs * known.forward.views.at(MASK_AREA)

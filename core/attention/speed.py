@@ -1,0 +1,186 @@
+"""How fast this machine runs the kernels of the CPU backend: what predicted seconds rest on.
+
+Each kernel is timed once a process, number format and thread count on small pieces, through the
+backend's own functions, so that copies and sums are in the figure. It takes about a second.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from core.attention.axes import KeyAxis, KeyBlocks, Pick, Run, Shifts
+from core.attention.backends.cpu import BACKWARD, FORWARD, merge
+from core.attention.backends.kernels import part_backward, part_forward
+from core.attention.backends.narrow import narrow_backward, narrow_forward
+from core.attention.backends.pieces import additive
+from core.attention.backends.state import State
+from core.attention.parts import Part
+
+_GROUPS, _SIZE, _ROWS, _WINDOW = 8, 64, 8192, 512
+_REPEATS = 5
+_HEIGHTS = {"forward": (32, 64, 128, 256), "backward": (64, 192, 384)}
+_SLABS = (64, 128, 256)
+_DISTANCES = 8
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Seconds a pair of a head of 64 channels, for blocks of at least so many rows."""
+
+    heights: tuple[int, ...]
+    seconds: tuple[float, ...]
+
+    def at(self, height: int) -> float:
+        return self.seconds[max(0, bisect_right(self.heights, height) - 1)]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Speeds of one direction, all for heads of 64 channels.
+
+    Attributes:
+        views, slabs: of blocks whose keys are views, and of blocks that gather theirs.
+        column, diagonal: seconds a row for one key of a narrow part.
+        narrow: seconds a row of a narrow part whatever its keys.
+        merge: seconds a row to add a part to what others found.
+        piece: seconds a piece costs beyond its arithmetic.
+    """
+
+    views: Curve
+    slabs: Curve
+    column: float
+    diagonal: float
+    narrow: float
+    merge: float
+    piece: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """`fresh` is the seconds a number of memory that was not in use costs, `convert` those of a
+    number that changes its format."""
+
+    forward: Pass
+    backward: Pass
+    fresh: float
+    convert: float
+
+
+def speed(dtype: torch.dtype) -> Speed:
+    """Of this machine with the threads that torch uses now."""
+    return _speed(dtype, torch.get_num_threads())
+
+
+@lru_cache
+@torch.no_grad()
+def _speed(dtype: torch.dtype, threads: int) -> Speed:
+    lab = _Lab(dtype)
+    large = _GROUPS * _ROWS * _SIZE
+    half = lab.state.q.bfloat16()
+    return Speed(
+        lab.measured("forward"),
+        lab.measured("backward"),
+        _median(lambda: torch.zeros(large, dtype=dtype)) / large,
+        _median(lambda: half.to(dtype)) / large,
+    )
+
+
+class _Lab:
+    """Tensors [G, N, D] and the timing of parts on them."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        drawn = torch.randn(5, _GROUPS, _ROWS, _SIZE, dtype=dtype).unbind(0)
+        lse = torch.full((_GROUPS, _ROWS), 6.0, dtype=dtype)
+        self.state = State(*drawn[:3], drawn[3], lse, drawn[4])
+        self.totals = tuple(torch.zeros_like(drawn[0]) for _ in range(3))
+
+    def measured(self, direction: str) -> Pass:
+        views = [self.pair(self.window(r, direction), direction) for r in _HEIGHTS[direction]]
+        slabs = [self.pair(self.slab(r, direction), direction) for r in _SLABS]
+        count = 1024
+        one, two, many = (
+            self.part(Run.single(0, count), Pick(torch.arange(keys)[None])) for keys in (1, 2, 16)
+        )
+        shifts = self.part(
+            Run(0, 1, count, 1), Shifts(_WINDOW, count, tuple(range(0, 64 * _DISTANCES, 64)))
+        )
+        columns = [self.seconds(part, direction) / _GROUPS / count for part in (one, two, many)]
+        column = max(0.0, columns[2] - columns[1]) / 14
+        narrow = max(0.0, columns[0] - column)
+        diagonal = self.seconds(shifts, direction) / _GROUPS / count - narrow
+        merge_rows = self.merged() if direction == "forward" else 0.0
+        piece = self.seconds(self.window(32, direction, count=1), direction)
+        return Pass(
+            Curve(_HEIGHTS[direction], tuple(views)),
+            Curve(_SLABS, tuple(slabs)),
+            column,
+            max(0.0, diagonal) / _DISTANCES,
+            narrow,
+            merge_rows,
+            piece,
+        )
+
+    def part(self, rows: Run, cols: KeyAxis, right: int | None = None) -> Part:
+        return Part("band", (0, 0), rows, cols, right=right)
+
+    def window(self, height: int, direction: str, count: int | None = None) -> Part:
+        keys = height + _WINDOW
+        lines = FORWARD.numbers if direction == "forward" else BACKWARD.numbers
+        wide = height if direction == "forward" else keys
+        fits = max(1, lines // (_GROUPS * _SIZE * wide)) if count is None else count
+        fits = min(fits, (_ROWS - _WINDOW) // height)
+        rows = Run(0, height, fits, height)
+        return self.part(rows, Run(0, height, fits, keys), right=_WINDOW)
+
+    def slab(self, height: int, direction: str) -> Part:
+        lines = FORWARD.numbers if direction == "forward" else BACKWARD.numbers
+        count = max(1, lines // (_GROUPS * _SIZE * _WINDOW))
+        slots = _WINDOW // height
+        first = torch.randint(_ROWS // height, (count, slots)) * height
+        keys = KeyBlocks(first, height, _ROWS)
+        return self.part(Run(0, height, count, height), keys)
+
+    def pair(self, part: Part, direction: str) -> float:
+        return self.seconds(part, direction) / (_GROUPS * part.area())
+
+    def seconds(self, part: Part, direction: str) -> float:
+        mask = None if part.full else additive(part.mask(), self.state.q.dtype)[0]
+        q, k, v = self.state.q, self.state.k, self.state.v
+        out, lse = self.totals[0], self.state.lse.clone()
+        dq, dk, dv = self.totals
+        if direction == "backward":
+            backward = narrow_backward if part.narrow else part_backward
+            return _median(lambda: backward(part, mask, self.state, (dq, dk, dv), 0.125))
+        if part.narrow:
+            return _median(lambda: narrow_forward(part, mask, (q, k, v), 0.125, out, lse))
+
+        def forward() -> None:
+            found, level = part_forward(part, mask, q, k, v, 0.125)
+            part.rows.put(out, found)
+            part.rows.put(lse[..., None], level[..., None])
+
+        return _median(forward)
+
+    def merged(self) -> float:
+        rows = 1024
+        out, found = (x[:, :rows].contiguous() for x in (self.state.q, self.state.k))
+        lse = self.state.lse[:, :rows].contiguous()
+        return _median(lambda: merge(out, lse, found, lse.clone())) / (_GROUPS * rows)
+
+
+def _median(function: Callable[[], Tensor | None]) -> float:
+    function()
+    runs: list[float] = []
+    for _ in range(_REPEATS):
+        begin = time.perf_counter()
+        function()
+        runs.append(time.perf_counter() - begin)
+    return statistics.median(runs)
