@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.measure import PeakMemory, cuda_peak_mb, interleaved
+from benchmarks.passes import HEADS, SIZE, Inputs, attends, run_once
 from benchmarks.patterns import patterns
 from benchmarks.results import FOLDER, machine, start, table, write
-from core.attention import Plan, attend
+from core.attention import Plan
 from core.errors import ConfigError
 
-HEADS, SIZE = 8, 64
 LENGTHS = tuple(1024 << power for power in range(7))
 DENSE_BACKWARD, REPEATS, BUDGET = 16384, 5, 40.0
 PASSES = ("forward", "forward+backward")
@@ -64,31 +64,6 @@ class Settings:
         return wanted or list(known)
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """q, k, v and the gradient of the output, all [1, HEADS, n, SIZE]."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    grad: Tensor
-
-    @staticmethod
-    def of(n: int, dtype: torch.dtype, device: str) -> Inputs:
-        generator = torch.Generator(device).manual_seed(0)
-        shape = (1, HEADS, n, SIZE)
-        drawn = [torch.randn(shape, generator=generator, device=device) for _ in range(4)]
-        return Inputs(*(x.to(dtype) for x in drawn))
-
-    def runs(self, call: Callable[[Tensor, Tensor, Tensor], Tensor], train: bool) -> None:
-        if not train:
-            with torch.no_grad():
-                call(self.q, self.k, self.v)
-            return
-        leaves = [x.detach().requires_grad_() for x in (self.q, self.k, self.v)]
-        call(*leaves).backward(self.grad)
-
-
 def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
@@ -108,13 +83,6 @@ def best_dense(dtype: torch.dtype, device: str) -> tuple[str, Callable[..., Tens
     return name, ways[name]
 
 
-def run_once(name: str, n: int, dtype: torch.dtype, train: bool) -> Callable[[], object]:
-    """A pass of one pattern on CPU, its inputs and plan made."""
-    plan, given = patterns(n)[name].plan(range(n), range(n)), Inputs.of(n, dtype, "cpu")
-    attends = _attends(plan)
-    return lambda: given.runs(attends, train)
-
-
 def rows_of(settings: Settings, n: int, dtype: str, peaks: PeakMemory) -> Iterator[Row]:
     """All patterns at one length in one dtype."""
     kind, device = DTYPES[dtype], settings.device
@@ -126,7 +94,7 @@ def rows_of(settings: Settings, n: int, dtype: str, peaks: PeakMemory) -> Iterat
     }
     for run in PASSES:
         train = run == PASSES[1]
-        calls = {name: _call(given, _attends(plan), train) for name, plan in plans.items()}
+        calls = {name: _call(given, attends(plan), train) for name, plan in plans.items()}
         timed = _timed(calls, _call(given, call, train), n, train)
         for name, plan in plans.items():
             row = _row(name, plan, timed[name], timed.get("dense"), train, kind, device)
@@ -134,13 +102,13 @@ def rows_of(settings: Settings, n: int, dtype: str, peaks: PeakMemory) -> Iterat
             if device == "cuda":
                 yield row | {"peak_mb": cuda_peak_mb(calls[name])}
             else:
-                yield row | {"peak_mb": peaks.mb(run_once, name, n, kind, train)}
+                yield row | {"peak_mb": peaks.of(run_once, name, n, kind, train).mb}
 
 
 def _timed(
     calls: dict[str, Callable[[], None]], dense: Callable[[], None], n: int, train: bool
 ) -> dict[str, list[float]]:
-    """A round of dense and all patterns at a time; long sequences have one dense forward at most."""
+    """A round of dense and all patterns at a time; of long sequences dense runs once forward."""
     if n <= DENSE_BACKWARD:
         return interleaved({"dense": dense, **calls}, REPEATS, BUDGET)
     timed = interleaved(calls, REPEATS, BUDGET)
@@ -149,10 +117,6 @@ def _timed(
 
 def _call(given: Inputs, call: Callable[..., Tensor], train: bool) -> Callable[[], None]:
     return lambda: given.runs(call, train)
-
-
-def _attends(plan: Plan) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    return lambda q, k, v: attend(q, k, v, plan)
 
 
 def _row(
@@ -197,7 +161,7 @@ def benchmark(settings: Settings) -> None:
     began = machine()
     lengths = (256,) if settings.quick else [n for n in LENGTHS if n <= settings.longest]
     rows: list[Row] = []
-    peaks = PeakMemory("benchmarks.attention")
+    peaks = PeakMemory("benchmarks.passes")
     for n in lengths:
         for dtype in settings.chosen("dtypes", [*DTYPES]):
             found = list(rows_of(settings, n, dtype, peaks))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 import torch
 
@@ -32,6 +33,14 @@ def interleaved(
     return {name: runs or [first[name]] for name, runs in counted.items()}
 
 
+class Peak(NamedTuple):
+    """Of one run: memory beyond what was there before, memory in all, and seconds (a first run)."""
+
+    mb: float
+    total_mb: float
+    seconds: float
+
+
 class PeakMemory:
     """Peaks of runs on CPU, each in a process of its own, since a process keeps its highest.
 
@@ -42,9 +51,8 @@ class PeakMemory:
         self.processes = multiprocessing.get_context("forkserver")
         self.processes.set_forkserver_preload([module])
 
-    def mb(self, prepare: Callable[..., Callable[[], object]], *arguments: object) -> float:
-        """Memory in MB that the run which `prepare(*arguments)` returns needs beyond what was
-        there when it began."""
+    def of(self, prepare: Callable[..., Callable[[], object]], *arguments: object) -> Peak:
+        """Of the run that `prepare(*arguments)` returns; what that does is not counted."""
         receiver, sender = self.processes.Pipe(duplex=False)
         process = self.processes.Process(target=_peak, args=(sender, prepare, arguments))
         process.start()
@@ -58,9 +66,10 @@ def _peak(
     sender: Connection, prepare: Callable[..., Callable[[], object]], arguments: tuple[object, ...]
 ) -> None:
     function = prepare(*arguments)
-    before = _highest()
+    before, begin = _highest(), time.perf_counter()
     function()
-    sender.send((_highest() - before) / 1e6)
+    seconds, most = time.perf_counter() - begin, _highest()
+    sender.send(Peak((most - before) / 1e6, most / 1e6, seconds))
 
 
 def _highest() -> int:

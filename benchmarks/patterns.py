@@ -38,7 +38,7 @@ def patterns(n: int) -> dict[str, Pattern]:
         "random64": Random(KEYS // 64, seed=0),
         "strided": Strided(max(2, n // KEYS)),
         "sparse_transformer": sparse_transformer(root),
-        "fixed": Fixed(RADIUS, max(1, KEYS * RADIUS // (2 * n))),
+        "fixed": Fixed(RADIUS, max(1, min(RADIUS // 2, KEYS * RADIUS // (2 * n)))),
         "logsparse": logsparse(RADIUS),
         "topk": TopK(KEYS // 128, block=128),
         "topk64": TopK(KEYS // 64),

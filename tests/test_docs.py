@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from core import attention
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -50,3 +52,15 @@ def test_every_link_of_the_pages_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_pictures_of_the_core_guide_are_what_patterns_draw() -> None:
+    page = (ROOT / "docs/core.md").read_text()
+    pictures = re.search(r"^```text pictures\n(.*?)^```", page, re.M | re.S)
+    assert pictures is not None
+    for group in pictures.group(1).strip("\n").split("\n\n"):
+        names, *rows = group.split("\n")
+        for name in re.split(r" {3,}", names):
+            at = names.index(name)
+            drawn = [row[at:].split(" ")[0] for row in rows]
+            assert "\n".join(drawn) == eval(name, dict(vars(attention))).draw(len(rows)), name

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from core.attention.backends import sdpa as dense
 from core.attention.backends.cpu import cpu
+from core.attention.backends.flex import DTYPES, flex
 from core.attention.backends.reference import reference
 from core.attention.backends.source import Source
 from core.attention.heads import HeadPlan, split_heads
@@ -22,7 +23,7 @@ from core.attention.learned import choose
 from core.attention.plan import Plan
 from core.errors import ConfigError
 
-BACKENDS = ("auto", "reference", "cpu", "sdpa")
+BACKENDS = ("auto", "reference", "cpu", "flex", "sdpa")
 REFERENCE_PAIRS = 4096**2  # the most query-key pairs for which `auto` takes the quadratic reference
 SourceTuple = tuple[Tensor, Tensor, Plan | HeadPlan, Tensor | None]
 _log = logging.getLogger(__name__)
@@ -144,12 +145,14 @@ def attend_sources(
         _log_choice(q_BHND.device.type, backend)
     if backend == "sdpa":
         if return_lse:
-            raise ConfigError("backend 'sdpa' has no log-sum-exp: use 'cpu' or 'reference'")
+            raise ConfigError("backend 'sdpa' has no log-sum-exp: use another, such as 'reference'")
         return dense.sdpa(q_BHND, checked, factor)
     if backend == "cpu":
         if q_BHND.device.type != "cpu":
             raise ConfigError(f"backend 'cpu': got tensors on {q_BHND.device}, expected CPU")
         out, lse = cpu(q_BHND, checked, factor)
+    elif backend == "flex":
+        out, lse = flex(q_BHND, checked, factor)
     elif backend == "reference":
         out, lse = reference(q_BHND, checked, factor)
     else:
@@ -162,14 +165,17 @@ def _choose(q: Tensor, sources: Sequence[Source], return_lse: bool) -> str:
         return "cpu"
     if dense.suits(sources, return_lse):
         return "sdpa"
+    if q.device.type == "cuda" and q.dtype in DTYPES:
+        return "flex"
     pairs = q.shape[2] * sum(source.k.shape[2] for source in sources)
     if pairs <= REFERENCE_PAIRS:
         return "reference"
     raise ConfigError(
-        f"no sparse backend for {q.device.type} tensors: got {pairs} query-key pairs, and 'auto' "
-        f"takes the quadratic 'reference' up to {REFERENCE_PAIRS}. Backends: 'cpu' (sparse, CPU "
-        "tensors), 'sdpa' (dense plans), 'reference' (any device): move the tensors to the CPU, "
-        "shorten the sequence, or ask for 'reference' by name"
+        f"no sparse backend for {q.device.type} tensors of {q.dtype}: got {pairs} query-key pairs, "
+        f"and 'auto' takes the quadratic 'reference' up to {REFERENCE_PAIRS}. Backends: 'cpu' "
+        "(sparse, CPU tensors), 'flex' (sparse, CUDA tensors of at most 32 bits), 'sdpa' (dense "
+        "plans), 'reference' (any device): move the tensors, shorten the sequence, or ask for "
+        "'reference' by name"
     )
 
 

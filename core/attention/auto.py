@@ -12,6 +12,7 @@ from functools import partial
 from math import isqrt
 
 from core.attention.blocks import Random
+from core.attention.learned import TopK
 from core.attention.patterns import Causal, Dense, Pattern, Window
 from core.attention.published import bigbird, logsparse, longformer, sparse_transformer
 from core.attention.steps import Dilated, Fixed, Strided
@@ -144,6 +145,11 @@ def _families(n: int, globals_: tuple[int, ...]) -> Iterator[Family]:
     cheapest = max(summary + 1, isqrt(n * summary))
     yield Family("fixed", "fixed", partial(_fixed, summary), range(cheapest, max(n, cheapest + 1)))
     yield Family("logsparse", "logsparse", _logsparse, range(1, n))
+    yield Family("topk", "topk", _topk, range(1, max(2, n // TopK(1).block + 1)))
+
+
+def _topk(blocks: int) -> tuple[dict[str, int], Pattern]:
+    return {"blocks": blocks}, TopK(blocks)
 
 
 def _window(radius: int) -> tuple[dict[str, int], Pattern]:

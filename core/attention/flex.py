@@ -6,14 +6,16 @@ eagerly ignores the list of blocks and attends to everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
-from core.attention.axes import KeyAxis, Run
+from core.attention.tiles.rules import Scope, term_rule, union
+from core.attention.tiles.terms import Sides, term_tiles
+from core.attention.tiles.tiles import block_mask, lists, split, turned, united
+from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from core.attention.plan import Plan
@@ -21,69 +23,23 @@ if TYPE_CHECKING:
 
 def to_block_mask(plan: Plan, block: int, device: torch.device | str) -> BlockMask:
     """See `Plan.to_block_mask`."""
-    some = _touched(plan, block)
-    full = _full(plan, block) & some
-    seen, seen_index = _lists(some & ~full, device)
-    whole, whole_index = _lists(full, device)
-    return BlockMask.from_kv_blocks(
-        seen,
-        seen_index,
-        whole,
-        whole_index,
-        BLOCK_SIZE=block,
-        mask_mod=_rule(plan),
-        seq_lengths=(len(plan.q), len(plan.kv)),
-    )
-
-
-def _rule(plan: Plan) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    first_query, first_key, pattern = plan.q.start, plan.kv.start, plan.pattern
+    if plan.learned:
+        raise ConfigError(
+            f"to_block_mask: got {plan.learned[0].base!r}, whose blocks the data choose: they are "
+            "known in a call only. Expected a pattern without learned blocks; `attend` takes any"
+        )
+    scope = Scope(plan.q, plan.kv, torch.device(device))
+    terms = plan.pattern.terms()
+    sides = Sides(plan.q, plan.kv, block)
+    rows, cols = len(sides.i0), len(sides.j0)
+    tiles = united((term_tiles(term, sides) for term in terms), cols)
+    seen = lists(tiles, 1, rows, cols).to(scope.device)
+    seen_by = lists(turned(tiles, rows, cols), 1, cols, rows).to(scope.device)
+    rule = union(term_rule(term, scope) for term in terms)
+    first_row, first_col = scope.number(plan.q.start), scope.number(plan.kv.start)
 
     def mask_mod(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return pattern.allowed(query + first_query, key + first_key)
+        return rule(query + first_row, key + first_col, query, key)
 
-    return mask_mod
-
-
-def _touched(plan: Plan, block: int) -> Tensor:
-    """bool [query blocks, key blocks]: where a part has a block of its own."""
-    shape = (-(-len(plan.q) // block), -(-len(plan.kv) // block))
-    some = torch.zeros(shape, dtype=torch.bool)
-    for part in plan.parts:
-        rows, cols = _blocks(part.rows, block), _blocks(part.cols, block)
-        pairs = (rows[:, :, None] * shape[1] + cols[:, None, :]).where(cols[:, None, :] >= 0, -1)
-        ids = pairs.unique()
-        some.view(-1)[ids[ids >= 0]] = True
-    return some
-
-
-def _blocks(axis: KeyAxis, block: int) -> Tensor:
-    """int64 [C, blocks]: what each block of the axis touches, repeats allowed, -1 for nothing."""
-    index = axis.index().long()
-    if isinstance(axis, Run):  # a stride of at most a block misses none
-        stride = max(1, block // axis.pitch)
-        index = torch.cat((index[:, ::stride], index[:, -1:]), 1)
-    return index.div(block, rounding_mode="floor")
-
-
-def _full(plan: Plan, block: int) -> Tensor:
-    """bool [query blocks, key blocks]: every pair lies in the band; other blocks take the rule."""
-    bands = [term for term in plan.pattern.terms() if term.base is None]
-    i = torch.arange(0, len(plan.q), block)[:, None] + plan.q.start
-    j = torch.arange(0, len(plan.kv), block)[None] + plan.kv.start
-    if not bands:
-        return torch.zeros(i.shape[0], j.shape[1], dtype=torch.bool)
-    left, right = bands[0].left, bands[0].right
-    full = torch.ones(i.shape[0], j.shape[1], dtype=torch.bool)
-    if left is not None:
-        full &= (i + block - 1) - j <= left
-    if right is not None:
-        full &= (j + block - 1) - i <= right
-    return full
-
-
-def _lists(blocks: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """How many key blocks each query block has, and which: int32 [1, 1, R] and [1, 1, R, C]."""
-    order = blocks.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-    count = blocks.sum(1)
-    return count[None, None].int().to(device), order[None, None].int().to(device)
+    blocks, blocks_by = (split(x, x.held()[None], x.full[None]) for x in (seen, seen_by))
+    return block_mask(blocks, blocks_by, (len(plan.q), len(plan.kv)), block, mask_mod)

@@ -156,19 +156,28 @@ def split_heads(q_BHND: Tensor, sources: Sequence[Given]) -> list[tuple[slice, l
     heads = q_BHND.shape[1]
     edges = {0, heads}
     for k, _, plan, _ in sources:
-        if k.ndim != 4 or not k.shape[1] or heads % k.shape[1]:
-            raise ConfigError(f"k: got shape {tuple(k.shape)}, expected heads that divide {heads}")
+        shared = shared_heads(heads, k, plan.pattern)
         if isinstance(plan, HeadPlan):
-            if k.shape[1] != plan.pattern.kv_heads:
-                raise ConfigError(
-                    f"k: got {k.shape[1]} heads, expected {plan.pattern.kv_heads} as in the groups "
-                    f"of {plan.pattern}"
-                )
-            edges |= {first * heads // k.shape[1] for first, _ in plan.pattern.spans()}
+            edges |= {first * shared for first, _ in plan.pattern.spans()}
     return [
         (slice(first, last), [_of_heads(source, heads, first, last) for source in sources])
         for first, last in pairwise(sorted(edges))
     ]
+
+
+def shared_heads(heads: int, k_BHMD: Tensor, pattern: Pattern) -> int:
+    """Query heads, of so many, that share a head of keys.
+
+    Raises ConfigError where they don't divide, or a pattern's groups have other heads of keys.
+    """
+    keys = k_BHMD.shape[1] if k_BHMD.ndim == 4 else 0
+    if not keys or heads % keys:
+        raise ConfigError(f"k: got shape {tuple(k_BHMD.shape)}, expected heads that divide {heads}")
+    if isinstance(pattern, HeadGroups) and keys != pattern.kv_heads:
+        raise ConfigError(
+            f"k: got {keys} heads, expected {pattern.kv_heads} as in the groups of {pattern}"
+        )
+    return heads // keys
 
 
 def _of_heads(source: Given, heads: int, first: int, last: int) -> Given:

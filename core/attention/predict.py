@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 
+from core.attention.attend import attend
 from core.attention.axes import KeyBlocks, Shifts, Slots
 from core.attention.backends.cpu import BACKWARD, BACKWARD_ROWS, FORWARD, FORWARD_ROWS
 from core.attention.backends.pieces import MASK_AREA
 from core.attention.backends.source import compute_dtype
 from core.attention.parts import Part
+from core.attention.patterns import Window
 from core.attention.speed import Pass, Speed, speed
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from core.attention.plan import Plan
 
-_MEASURED = 64  # channels of a head that the speeds are for
+_MEASURED = 64  # channels of a head that the CPU's speeds are for
+_CUDA_BLOCK = 128
 
 
 def predicted(
@@ -26,7 +32,13 @@ def predicted(
     """Seconds of forward and backward for `groups` heads, those of all sequences together."""
     if device == "cpu":
         return cpu_seconds(plan, size, groups, dtype)
-    raise ConfigError(f"cost: got device {device!r}, expected 'cpu'")
+    if device == "cuda" and torch.cuda.is_available():
+        forward, backward = _cuda_pair_seconds(size, dtype)
+        pairs = groups * plan.grid_area(_CUDA_BLOCK)
+        return pairs * forward, pairs * backward
+    raise ConfigError(
+        f"cost: got device {device!r}, expected 'cpu', or 'cuda' on a machine with a GPU"
+    )
 
 
 def cpu_seconds(plan: Plan, size: int, groups: int, dtype: torch.dtype) -> tuple[float, float]:
@@ -44,6 +56,32 @@ def cpu_seconds(plan: Plan, size: int, groups: int, dtype: torch.dtype) -> tuple
         lines = max(1, BACKWARD.numbers // (groups * size))
         backward += wide * groups * _part(part, known.backward, lines, BACKWARD.copied)
     return forward + _choosing(plan, known, wide * groups), backward
+
+
+@lru_cache
+def _cuda_pair_seconds(size: int, dtype: torch.dtype) -> tuple[float, float]:
+    """Forward and backward of the flex backend, from one window long enough to fill a GPU."""
+    n, heads = 16384, 8
+    plan = Window(512).plan(range(n), range(n))
+    q, k, v = torch.randn(3, 1, heads, n, size, dtype=dtype, device="cuda").unbind(0)
+    q, k, v = (x.requires_grad_() for x in (q, k, v))
+    grad = torch.ones_like(q)
+
+    def run(train: bool) -> float:
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        with torch.set_grad_enabled(train):
+            out = attend(q, k, v, plan, backend="flex")
+        if train:
+            out.backward(grad)
+        torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+    forward, both = (
+        statistics.median([run(train) for _ in range(6)][1:]) for train in (False, True)
+    )
+    pairs = heads * plan.grid_area(_CUDA_BLOCK)
+    return forward / pairs, max(0.0, both - forward) / pairs
 
 
 def _part(part: Part, known: Pass, lines: int, copied: bool) -> float:

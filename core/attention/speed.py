@@ -97,10 +97,10 @@ class _Lab:
     """Tensors [G, N, D] and the timing of parts on them."""
 
     def __init__(self, dtype: torch.dtype) -> None:
-        drawn = torch.randn(5, _GROUPS, _ROWS, _SIZE, dtype=dtype).unbind(0)
+        q, k, v, out, grad = torch.randn(5, _GROUPS, _ROWS, _SIZE, dtype=dtype).unbind(0)
         lse = torch.full((_GROUPS, _ROWS), 6.0, dtype=dtype)
-        self.state = State(*drawn[:3], drawn[3], lse, drawn[4])
-        self.totals = tuple(torch.zeros_like(drawn[0]) for _ in range(3))
+        self.state = State(q, k, v, out, lse, grad)
+        self.totals = (torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v))
 
     def measured(self, direction: str) -> Pass:
         views = [self.pair(self.window(r, direction), direction) for r in _HEIGHTS[direction]]

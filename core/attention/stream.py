@@ -9,15 +9,14 @@ Shape suffixes: B batch, H heads, N new tokens, M kept keys, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from core.attention.attend import SourceTuple, attend_sources
-from core.attention.patterns import Dense, Pattern, pattern_from_dict
-from core.attention.retention import keys_of, retention
-from core.attention.rows import Rows
+from core.attention.heads import HeadGroups, shared_heads
+from core.attention.past import Past
+from core.attention.patterns import Pattern, pattern_from_dict
 from core.attention.saved import below, facts_of, from_bytes, nested, to_bytes, with_facts
 from core.errors import ConfigError
 
@@ -32,26 +31,30 @@ class StreamState:
     has passed, and for ever under Causal, Strided, LogSparse, TopK and blocks without a window.
 
     Args:
-        pattern: causal; `X & Causal()` makes any pattern so.
+        pattern: causal; `X & Causal()` makes any pattern so. Each group of `HeadGroups` keeps what
+            its own pattern needs.
         block: as in `Pattern.plan`; speed only.
 
     Raises:
-        ConfigError: a pattern in which a token sees later ones.
+        ConfigError: a pattern in which a token sees later ones, in any head.
     """
 
     def __init__(self, pattern: Pattern, block: int | None = None) -> None:
         self.pattern, self.block = pattern, block
-        self.seen = 0
-        self._retention = retention(pattern)
-        self._tail: Rows | None = None  # neighbours, up to the newest
-        self._lasting: Rows | None = None  # what every later token sees, all before the tail
-        self._lasting_at: list[int] = []
-        self._queries: Rows | None = None  # the last ones, where they choose for later tokens
+        grouped = isinstance(pattern, HeadGroups)
+        patterns = [some for some, _ in pattern.groups] if grouped else [pattern]
+        self._pasts = [Past(some, block) for some in patterns]
+
+    @property
+    def seen(self) -> int:
+        """Tokens so far, and the position of the next."""
+        return self._pasts[0].seen
 
     @property
     def rows(self) -> int:
-        """Rows of memory, room for more included; each is a key and a value of every head."""
-        return sum(rows.capacity for rows in (self._tail, self._lasting) if rows is not None)
+        """Rows of memory, room for more included; each is a key and a value of every head, or of
+        every head of its group."""
+        return sum(past.rows for past in self._pasts)
 
     @torch.no_grad()
     def attend(
@@ -84,98 +87,46 @@ class StreamState:
             ConfigError: what `attend` refuses, keys unlike those of the first chunk, or a start
                 of another shape. The state is then as it was.
         """
-        n = q_BHND.shape[2]
-        tail = self._check(q_BHND, k_BHND, v_BHND, start)
-        held = tail.offer(k_BHND, v_BHND)
-        earlier = None if self._queries is None else self._queries.held()[0]
-        if n == 1 and backend == "auto" and not self._retention.queries:
-            sources = [self._gathered(held, start)]
-            fused = sources[0][3] is None and q_BHND.dtype in (torch.float32, torch.float64)
-            backend = "sdpa" if fused and sources[0][2].parts else backend
-        else:
-            sources = self._apart(held, n, start)
-        out = attend_sources(q_BHND, sources, scale=scale, backend=backend, earlier=earlier)
-        tail.accept(n)
-        self._tail, self.seen = tail, self.seen + n
-        self._forget(tail)
-        self._ask_later(q_BHND)
-        return out
+        self._check(q_BHND, k_BHND, v_BHND, start)
+        parts = self._split(q_BHND, k_BHND, v_BHND)
+        found = [
+            past.attend(*part, start, scale, backend)
+            for past, part in zip(self._pasts, parts, strict=True)
+        ]
+        for past, (_, tail), (q, _, _) in zip(self._pasts, found, parts, strict=True):
+            past.accept(tail, q)  # only now: a group may refuse what those before it took
+        return torch.cat([out for out, _ in found], 1)
 
-    def _ranges(self, rows: int, n: int) -> tuple[range, range]:
-        """Positions of n new tokens, and of the rows that end with them."""
-        end = self.seen + n
-        return range(self.seen, end), range(end - rows, end)
+    def _split(self, q: Tensor, k: Tensor, v: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """The heads of each group, queries in proportion."""
+        if not isinstance(self.pattern, HeadGroups):
+            return [(q, k, v)]
+        shared = q.shape[1] // k.shape[1]
+        return [
+            (q[:, shared * first : shared * last], k[:, first:last], v[:, first:last])
+            for first, last in self.pattern.spans()
+        ]
 
-    def _apart(self, held_2BHMD: Tensor, n: int, start: Tensor | None) -> list[SourceTuple]:
-        """The tail under its plan; and what every new token sees, so that no rule is needed."""
-        q, kv = self._ranges(held_2BHMD.shape[3], n)
-        plan = self.pattern.plan(*self._retention.placed(q, kv), self.block)
-        sources = [(held_2BHMD[0], held_2BHMD[1], plan, _bounds(start, kv, n))]
-        if self._lasting is not None:
-            k, v = self._lasting.held()
-            everything = Dense().plan(range(n), range(self._lasting.count))
-            sources.append((k, v, everything, _bounds(start, self._lasting_at, n)))
-        return sources
-
-    def _gathered(self, held_2BHMD: Tensor, start: Tensor | None) -> SourceTuple:
-        """A single token against its own keys side by side, where a plan would take many calls."""
-        q, kv = self._ranges(held_2BHMD.shape[3], 1)
-        places: Sequence[int] = kv
-        query, keys = self._retention.placed(q, kv)
-        row = keys_of(self.pattern, query.start, keys)
-        if row is not None:
-            held_2BHMD = held_2BHMD.index_select(3, row.to(held_2BHMD.device))
-            places = [kv[at] for at in row.tolist()] if start is not None else []
-        if self._lasting is not None:
-            held_2BHMD = torch.cat((self._lasting.held(), held_2BHMD), 3)
-            places = [*self._lasting_at, *places]
-        everything = Dense().plan(range(1), range(held_2BHMD.shape[3]))
-        return held_2BHMD[0], held_2BHMD[1], everything, _bounds(start, places, 1)
-
-    def _forget(self, tail: Rows) -> None:
-        """Drops what no later token sees, and moves what all will see beside the tail."""
-        first = self.seen - tail.count
-        dropped = range(first, self._retention.first_kept(self.seen))
-        if not dropped:
-            return
-        lasting = self._retention.lasting(dropped)
-        if lasting:
-            at = torch.tensor(lasting, device=tail.buffer.device) - first
-            k, v = tail.held().index_select(3, at)
-            if self._lasting is None:
-                self._lasting = Rows.like(k)
-            self._lasting.offer(k, v)
-            self._lasting.accept(len(lasting))
-            self._lasting_at += lasting
-        tail.drop(len(dropped))
-
-    def _ask_later(self, q_BHND: Tensor) -> None:
-        """Keeps the queries that choose blocks for the tokens to come."""
-        needed = self._retention.queries
-        if needed:
-            queries = self._queries or Rows.like(q_BHND, 1)
-            queries.offer(q_BHND)
-            queries.accept(q_BHND.shape[2])
-            queries.drop(max(0, queries.count - needed))
-            self._queries = queries
-
-    def _check(self, q: Tensor, k: Tensor, v: Tensor, start: Tensor | None) -> Rows:
-        """The tail. Raises ConfigError for chunks that don't fit each other or the state."""
+    def _check(self, q: Tensor, k: Tensor, v: Tensor, start: Tensor | None) -> None:
+        """Raises ConfigError for chunks that don't fit each other or the state."""
         if q.ndim != 4 or k.ndim != 4 or k.shape[2] != q.shape[2] or v.shape != k.shape:
             shapes = [tuple(x.shape) for x in (q, k, v)]
             raise ConfigError(
                 f"stream: got q, k and v of shapes {shapes}, expected [batch, heads, tokens, size] "
                 "with equal tokens, and k and v alike"
             )
-        tail = Rows.like(k) if self._tail is None else self._tail
-        held = tail.buffer
+        shared_heads(q.shape[1], k, self.pattern)
+        tails = [past.tail.buffer for past in self._pasts if past.tail is not None]
+        kept = tails or [k[None]]
+        batch, size = kept[0].shape[1], kept[0].shape[4]
+        heads = sum(rows.shape[2] for rows in kept)
+        dtype, device = kept[0].dtype, kept[0].device
         for name, x in (("k", k), ("v", v)):
-            fits = x.shape[:2] == held.shape[1:3] and x.shape[3] == held.shape[4]
-            if not fits or x.dtype != held.dtype or x.device != held.device:
-                batch, heads, _, size = held.shape[1:]
+            fits = (*x.shape[:2], x.shape[3]) == (batch, heads, size)
+            if not fits or x.dtype != dtype or x.device != device:
                 raise ConfigError(
                     f"stream: got {name} {x.dtype} {tuple(x.shape)} on {x.device}, expected "
-                    f"{held.dtype} ({batch}, {heads}, tokens, {size}) on {held.device} as in the "
+                    f"{dtype} ({batch}, {heads}, tokens, {size}) on {device} as in the "
                     "first chunk; convert the chunk, or start a new state"
                 )
         shapes = (tuple(q.shape[:1]), (q.shape[0], q.shape[2]))
@@ -184,15 +135,12 @@ class StreamState:
                 f"stream start: got {start.dtype} {tuple(start.shape)}, expected integers of "
                 f"shape {shapes[0]} or {shapes[1]}"
             )
-        return tail
 
     def state_dict(self) -> dict[str, Tensor]:
         """Plain tensors; they share no memory with the state."""
-        tensors = {}
-        kept = {"tail": self._tail, "lasting": self._lasting, "queries": self._queries}
-        for name, rows in kept.items():
-            if rows is not None:
-                tensors |= nested(name, rows.state_dict())
+        tensors: dict[str, Tensor] = {}
+        for at, past in enumerate(self._pasts):
+            tensors |= nested(str(at), past.state_dict())
         facts = {"pattern": self.pattern.to_dict(), "block": self.block, "seen": self.seen}
         return with_facts(tensors, kind=_KIND, **facts)
 
@@ -201,15 +149,8 @@ class StreamState:
         """The state that `state_dict` saved: what it gives next has the same bits."""
         facts = facts_of(saved, _KIND)
         state = StreamState(pattern_from_dict(facts["pattern"]), facts["block"])
-        state.seen = facts["seen"]
-        if tail := below("tail", saved):
-            state._tail = Rows.from_state_dict(tail)
-            first = state.seen - state._tail.count
-            state._lasting_at = state._retention.lasting(range(first))
-        if lasting := below("lasting", saved):
-            state._lasting = Rows.from_state_dict(lasting)
-        if queries := below("queries", saved):
-            state._queries = Rows.from_state_dict(queries)
+        for at, past in enumerate(state._pasts):
+            past.load(below(str(at), saved), facts["seen"])
         return state
 
     def to_bytes(self) -> bytes:
@@ -219,16 +160,3 @@ class StreamState:
     def from_bytes(data: bytes, device: torch.device | str = "cpu") -> StreamState:
         """Raises ConfigError for bytes that are no saved `StreamState`."""
         return StreamState.from_state_dict(from_bytes(data, device))
-
-
-def _bounds(start: Tensor | None, places: Sequence[int], n: int) -> Tensor | None:
-    """Bounds [B, N, 2] of keys at these rising positions; None where `start` excludes none."""
-    if start is None or not places or bool((start <= places[0]).all()):
-        return None
-    if isinstance(places, range):
-        low = (start - places.start).clamp(0, len(places))
-    else:
-        at = torch.tensor(places, device=start.device)
-        low = torch.searchsorted(at, start.long().contiguous())
-    low = (low[:, None] if low.ndim == 1 else low).expand(-1, n)
-    return torch.stack((low, torch.full_like(low, len(places))), -1).int()

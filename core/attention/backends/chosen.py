@@ -13,9 +13,12 @@ from torch import Tensor
 
 from core.attention.axes import KeyBlocks, Slots
 from core.attention.backends.pieces import MASK_AREA, Piece, Size, additive
+from core.attention.layout.draws import stretches
 from core.attention.learned import Choice
 from core.attention.parts import Part
 from core.attention.plan import Plan
+
+Masked = tuple[Tensor, Tensor | None]
 
 
 def chosen_pieces(
@@ -31,10 +34,14 @@ def chosen_pieces(
             step = size.numbers // (groups * channels * slots.width)
             if not plain:
                 step = min(step, MASK_AREA // (groups * part.rows.width * slots.width))
-            for at in range(0, part.count, max(1, step)):
-                last = min(at + max(1, step), part.count)
-                some = replace(part, rows=part.rows.blocks(at, last), cols=keys.blocks(at, last))
-                yield from _chosen(some, bounds, choices[: slots.choice], k_GND)
+            masks: dict[int, Masked] = {}
+            # the first rows of a causal part have fewer blocks to choose from
+            for first, end in stretches((keys.first != KeyBlocks.ABSENT).sum(-1).amax(0)):
+                for at in range(first, end, max(1, step)):
+                    last = min(at + max(1, step), end)
+                    rows, cols = part.rows.blocks(at, last), keys.blocks(at, last)
+                    some = replace(part, rows=rows, cols=cols)
+                    yield from _chosen(some, bounds, choices[: slots.choice], k_GND, masks)
 
 
 def _keys(table_BHRS: Tensor, slots: Slots, keys: int, origin: int) -> KeyBlocks:
@@ -45,8 +52,13 @@ def _keys(table_BHRS: Tensor, slots: Slots, keys: int, origin: int) -> KeyBlocks
 
 
 def _chosen(
-    part: Part, bounds: Tensor | None, earlier: Sequence[Choice], k_GND: Tensor
+    part: Part,
+    bounds: Tensor | None,
+    earlier: Sequence[Choice],
+    k_GND: Tensor,
+    masks: dict[int, Masked],
 ) -> Iterator[Piece]:
+    """`masks` keeps the mask of all pieces with as many keys, where they share one."""
     keys = part.cols
     assert isinstance(keys, KeyBlocks)
     if keys.ragged:
@@ -64,9 +76,11 @@ def _chosen(
             return
         if (part.left, part.right) == (None, 0) and not keys.ragged:
             # only the own block, the first slot, holds keys after a query: one mask for all
-            own = replace(keys, first=keys.first[:1, :1])
-            one = replace(part, rows=part.rows.blocks(0, 1), cols=own)
-            yield Piece(everyone, part, *additive(one.mask(), k_GND.dtype))
+            if keys.width not in masks:
+                own = replace(keys, first=keys.first[:1, :1])
+                one = replace(part, rows=part.rows.blocks(0, 1), cols=own)
+                masks[keys.width] = additive(one.mask(), k_GND.dtype)
+            yield Piece(everyone, part, *masks[keys.width])
             return
     mask = part.mask(bounds)
     i, j = part.rows.index().long() + part.origin[0], keys.index().long() + part.origin[1]

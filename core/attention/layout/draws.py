@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from core.attention.algebra import Term
 from core.attention.axes import KeyBlocks, Pick, Run
 from core.attention.blocks import Blockwise
-from core.attention.layout.layout import Layout, Outside
+from core.attention.layout.layout import SCATTERED, Layout, Outside
 from core.attention.parts import Part, Rule
 
 
@@ -29,9 +30,11 @@ def block_parts(layout: Layout, term: Term) -> Iterator[Part]:
     rule = _rule(base, Outside.of(layout.before(term)))
     for rows, at in block_rows(layout.q, base.block):
         some = slice(at, at + rows.count)
-        whole = _slots(layout, base, drawn[some], absent[some] | cut[some])
-        if whole is not None:
-            yield Part("blocks", layout.origin, rows, whole)
+        without = absent[some] | cut[some]
+        for first, last in stretches((~without).sum(1)):
+            whole = _slots(layout, base, drawn[some][first:last], without[first:last])
+            if whole is not None:
+                yield Part("blocks", layout.origin, rows.blocks(first, last), whole)
         with_cut = (cut[some] & ~absent[some]).any(1).nonzero().flatten()
         parts = _slots(layout, base, drawn[some], absent[some] | ~cut[some], with_cut)
         if parts is not None:
@@ -39,6 +42,14 @@ def block_parts(layout: Layout, term: Term) -> Iterator[Part]:
             picked = rows if len(with_cut) == rows.count else Pick(index)
             limits = (term.left, term.right, layout.keep if layout.holes else None)
             yield Part("blocks", layout.origin, picked, parts, *limits, rule=rule)
+
+
+def stretches(counts: Tensor) -> list[tuple[int, int]]:
+    """Stretches [first, last) of rows with as many slots, so that none is masked; one stretch of
+    all rows where they change too often."""
+    changes = ((counts[1:] != counts[:-1]).nonzero().flatten() + 1).tolist()
+    inner = changes if len(changes) <= SCATTERED else []
+    return list(pairwise([0, *inner, len(counts)]))
 
 
 def block_rows(q: range, size: int) -> Iterator[tuple[Run, int]]:

@@ -95,7 +95,7 @@ def inputs(
 def gradients(out: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     """The gradients of a fixed random projection of `out`."""
     weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    return list(torch.autograd.grad((out * weight.to(out.dtype)).sum(), leaves))
+    return list(torch.autograd.grad((out * weight.to(out)).sum(), leaves))
 
 
 def assert_same(got: list[Tensor], expected: list[Tensor], tolerance: float = 1e-9) -> None:

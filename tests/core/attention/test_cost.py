@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from core.attention import Dense, LogSparse, Window, bigbird, sparse_transformer
+from core.errors import ConfigError
 from tests.core.attention.helpers import PATTERNS
 
 N = 4096
@@ -40,3 +41,18 @@ def test_cost_grows_as_the_papers_say() -> None:
         for step, m in ((64, N), (128, 4 * N))
     ]
     assert 7 < root[1] / root[0] < 9  # n sqrt n
+
+
+@pytest.mark.parametrize("name", ["window", "bigbird", "strided", "log", "everything"])
+def test_predicted_seconds_are_positive_and_grow_with_the_work(name: str) -> None:
+    plan = PATTERNS[name].plan(range(500), range(500))
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        one, three = (plan.cost(16, 4, batch, dtype, device="cpu") for batch in (1, 3))
+        for found in ("forward_seconds", "backward_seconds"):
+            assert 0 < getattr(one, found) < getattr(three, found)
+    assert plan.cost(16).forward_seconds is None
+
+
+def test_seconds_of_a_device_without_a_sparse_backend_are_refused() -> None:
+    with pytest.raises(ConfigError, match="device"):
+        Window(4).plan(range(9), range(9)).cost(16, device="tpu")

@@ -229,6 +229,14 @@ def test_both_ways_a_chunk_of_whole_blocks_equals_one_pass() -> None:
         assert_same([piece], [whole[:, :, start:stop]])
 
 
+def test_keys_that_no_row_chose_leave_rows_empty() -> None:
+    q, k, v = inputs(16, 40)
+    plan = TopK(1, block=8).plan(range(96, 112), range(40))  # its own block is no key
+    out, lse, *grads = run(q, k, v, plan, None, "cpu")
+    assert bool((lse == -torch.inf).all())
+    assert all(bool((x == 0).all()) for x in (out, *grads))
+
+
 def test_chunks_that_cannot_choose_alike_are_refused() -> None:
     q, k, v = inputs(20, 40)
     causal = TopK(3, block=8) & Causal()

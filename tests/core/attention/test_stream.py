@@ -16,6 +16,7 @@ from core.attention import (
     Dilated,
     Fixed,
     Global,
+    HeadGroups,
     Pattern,
     Random,
     StreamState,
@@ -37,7 +38,11 @@ LEARNED = {
     "topk-two": TopK(4, block=8) | TopK(2, block=16) | Random(1, seed=0, block=8),
     "topk-cut": (TopK(4, block=8) & Window(30)) | Strided(7),
 }
-CAUSAL = {name: pattern & Causal() for name, pattern in (PATTERNS | LEARNED).items()}
+HEADS: dict[str, Pattern] = {  # of two heads of keys
+    "heads": HeadGroups(((Window(5), 1), (longformer(40, (0, 30)), 1))),
+    "heads-learned": HeadGroups(((TopK(2, block=8) | Window(3), 1), (Fixed(12, 2), 1))),
+}
+CAUSAL = {name: pattern & Causal() for name, pattern in (PATTERNS | LEARNED | HEADS).items()}
 LENGTHS = [1, 17, 63, 111, 128, 129, 300]
 
 
@@ -115,8 +120,18 @@ def test_shared_keys_equal_one_pass(name: str) -> None:
     assert_same([out], [one_pass(CAUSAL[name], q, k, v)])
 
 
+@pytest.mark.parametrize("sizes", [[1], [31, 1]], ids=repr)
+def test_groups_of_heads_that_share_keys_equal_one_pass(sizes: list[int]) -> None:
+    groups = ((Window(9), 1), (Global((0, 40)) | Window(3), 2), (TopK(2, block=8), 1))
+    pattern = HeadGroups(groups) & Causal()
+    seeds = (range(4), range(4, 6), range(6, 8))  # 8 heads of queries, 4 of keys
+    q, k, v = (torch.cat([inputs(90, seed=seed)[0] for seed in some], 1) for some in seeds)
+    out = streamed(StreamState(pattern), q, k, v, sizes)
+    assert_same([out], [one_pass(pattern, q, k, v)])
+
+
 @pytest.mark.parametrize("sizes", [[1], [37, 5]], ids=repr)
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", [*SOME, *HEADS])
 def test_rows_that_start_later_and_packed_documents_equal_one_pass(name: str, sizes) -> None:
     n = 140
     q, k, v = inputs(n, batch=3)
@@ -140,7 +155,7 @@ def test_a_start_a_sequence_is_the_same_as_one_a_token() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", [*SOME, *HEADS])
 def test_a_saved_stream_goes_on_with_the_same_bits(name: str, dtype: torch.dtype) -> None:
     q, k, v = inputs(230, dtype=dtype)
     state = StreamState(CAUSAL[name])
@@ -157,7 +172,7 @@ def test_a_saved_stream_shares_no_memory_and_may_be_new() -> None:
     new = StreamState.from_bytes(state.to_bytes())
     streamed(state, q, k, v, [30])
     saved = state.state_dict()
-    saved["tail.rows"].zero_()
+    saved["0.tail.rows"].zero_()
     expected = one_pass(Window(50) & Causal(), *(torch.cat((x, x), 2) for x in (q, k, v)))
     assert_same([state.attend(q, k, v)], [expected[:, :, 30:]])
     assert_same([new.attend(q, k, v)], [expected[:, :, :30]])
@@ -170,6 +185,7 @@ BOUNDED = {
     "global": (Global((5, 40)) & Window(20), 20),
     "longformer": (longformer(20, (0, 7, 130)), 20 + 3),
     "fixed": (Fixed(21, 1), 20 + 2000 // 21 + 1),
+    "heads": (HeadGroups(((Window(2), 1), (longformer(200, (0, 7)), 1))), 2 + 200 + 2),
 }
 
 
@@ -215,6 +231,23 @@ def test_a_refused_chunk_leaves_the_state_as_it_was() -> None:
     assert_same([rest], [expected], 1e-5)
 
 
+def test_a_chunk_that_the_last_group_refuses_leaves_all_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("refused")
+
+    q, k, v = inputs(40)
+    state = StreamState(CAUSAL["heads"])
+    for size in (25, 15):
+        now = [x[:, :, state.seen : state.seen + size] for x in (q, k, v)]
+        with monkeypatch.context() as patch, pytest.raises(ConfigError, match="refused"):
+            patch.setattr(state._pasts[1], "attend", refuse)
+            state.attend(*now)
+        out = state.attend(*now)
+    assert_same([out], [one_pass(CAUSAL["heads"], q, k, v)[:, :, 25:]])
+
+
 def test_what_a_stream_cannot_follow_is_refused_with_a_sentence() -> None:
     q, k, v = inputs(9)
     for name in ("window", "lopsided", "global", "random", "strided", "fixed", "log", "dense"):
@@ -222,6 +255,10 @@ def test_what_a_stream_cannot_follow_is_refused_with_a_sentence() -> None:
             StreamState(PATTERNS[name])
     with pytest.raises(ConfigError, match="no rule for what of the past stays visible"):
         StreamState(Even() & Causal())
+    with pytest.raises(ConfigError, match=r"sees tokens after it.*& Causal"):
+        StreamState(HeadGroups(((Causal(), 1), (Window(3), 1))))
+    with pytest.raises(ConfigError, match="k: got 1 heads, expected 2 as in the groups"):
+        StreamState(CAUSAL["heads"]).attend(q, k[:, :1], v[:, :1])
     state = StreamState(Causal())
     with pytest.raises(ConfigError, match="equal tokens"):
         state.attend(q, k[:, :, 1:], v[:, :, 1:])

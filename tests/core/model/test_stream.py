@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.attention import Causal, Fixed, Pattern, StreamState, Window, longformer
+from core.attention import Causal, Fixed, HeadGroups, Pattern, StreamState, Window, longformer
 from core.errors import ConfigError
 from core.model import EncoderConfig, EncoderStream, SparseEncoder
 
@@ -18,7 +18,9 @@ PATTERNS = {
     "longformer": longformer(6, (0, 30), causal=True),
     "fixed": Fixed(8, 2) & Causal(),
     "causal": Causal(),
+    "heads": HeadGroups(((Window(9), 1), (longformer(6, (0, 30)), 1))) & Causal(),
 }
+SHARED = {"heads": 4, "kv_heads": 2, "pattern": PATTERNS["heads"]}
 SMALL = EncoderConfig(dim=16, layers=3, heads=2, pattern=PATTERNS["window"], block=8)
 
 
@@ -58,8 +60,9 @@ def test_chunks_equal_one_pass(pattern: Pattern, sizes: list[int]) -> None:
         torch.testing.assert_close(out, model(x).detach(), rtol=close, atol=close)
 
 
-def test_every_option_and_given_times_equal_one_pass() -> None:
-    model = encoder(kv_heads=1, norm="rms", activation="swiglu", checkpoint=True)
+@pytest.mark.parametrize("options", [{"kv_heads": 1}, SHARED], ids=["one", "groups"])
+def test_every_option_and_given_times_equal_one_pass(options: dict[str, Any]) -> None:
+    model = encoder(**options, norm="rms", activation="swiglu", checkpoint=True)
     x = tokens(60)
     times = (torch.rand(2, 60, dtype=torch.float64) * 9).cumsum(1) + 1.7e9
     out = streamed(EncoderStream(model), x, [7, 1], times)

@@ -1,0 +1,195 @@
+"""The grids of a plan: rectangles of blocks, together exactly the pairs of all its terms but those
+that the data choose (`chosen`), a flex call each.
+
+A stride is a grid of residue classes, where it is a band. All else lies in one grid in index
+order: a union there counts a pair once whatever it is written as. Two things would make that grid
+slow. Keys that all queries see, scattered, fill a column of blocks each: their copies are put
+together behind the other keys, and are left out where they were. A global row has every block of
+keys, for one thread block to walk: such rows have a grid of their own, in stretches of keys; what
+the others find there is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from core.attention.algebra import Term, wider
+from core.attention.static import outside_tracing
+from core.attention.steps import Strided
+from core.attention.tiles.grid import Grid, grid
+from core.attention.tiles.rules import Scope, marks, term_rule, union, without
+from core.attention.tiles.terms import Sides, column_marks, inside, near, term_tiles
+from core.attention.tiles.tiles import BLOCK, Tiles, united
+from core.attention.tiles.views import Chosen, Classes, InOrder, bucket
+from core.attention.tokens import Global
+
+if TYPE_CHECKING:
+    from core.attention.plan import Plan
+
+WALK = 32  # blocks of keys above which global rows have a grid of their own
+_STRETCH = 16  # blocks of keys of one stretch there
+_MEMBERS = 8  # members of a residue class below which a stride is cheaper in index order
+
+
+class Grids(NamedTuple):
+    """Disjoint grids whose findings merge, and one that replaces the rows it has, if any."""
+
+    merged: tuple[Grid[InOrder] | Grid[Classes], ...]
+    rows: Grid[Chosen] | None
+
+
+@lru_cache(maxsize=32)
+def grids_of(plan: Plan, device: torch.device) -> Grids:
+    with outside_tracing():
+        q, kv = (range(at.start, at.start + bucket(len(at))) for at in (plan.q, plan.kv))
+        scope = Scope(q, kv, device)
+        terms = [term for term in plan.pattern.terms() if term not in plan.learned]
+        strided = [term for term in terms if _in_classes(term, len(kv))]
+        ordered = [term for term in terms if term not in strided]
+        rows = _global_rows(plan, terms, scope)
+        found: list[Grid[InOrder] | Grid[Classes]] = []
+        if ordered:
+            found.append(_in_order(plan, ordered, scope, rows is not None))
+        for at, term in enumerate(strided):
+            found.append(_in_class(plan, term, [*ordered, *strided[:at]], scope))
+        return Grids(tuple(found), rows)
+
+
+def _in_classes(term: Term, keys: int) -> bool:
+    return isinstance(term.base, Strided) and keys >= _MEMBERS * term.base.step
+
+
+def _in_order(plan: Plan, terms: Sequence[Term], scope: Scope, rows_apart: bool) -> Grid[InOrder]:
+    keys, queries = len(plan.kv), len(plan.q)
+    columns = torch.stack([column_marks(term, scope.kv) for term in terms])
+    copied, apart = _scattered(columns.any(0))
+    sides = Sides(scope.q, scope.kv, BLOCK)
+    tiles = [term_tiles(term, sides, not rows_apart, not apart) for term in terms]
+    col = _below(torch.arange(len(scope.kv)), keys)
+    more = 0
+    if apart:
+        more = bucket(len(copied))
+        places = copied.new_full((more,), -1)
+        places[: len(copied)] = _below(copied, keys)
+        col[copied] = -1
+        tiles.append(_copied_tiles(terms, sides, copied, columns, len(col) // BLOCK))
+        col = torch.cat((col, places))
+    row = torch.arange(len(scope.q))
+    view = InOrder(len(row), len(scope.kv), copied[copied < keys].to(scope.device), more)
+    tiles = united(tiles, len(col) // BLOCK)
+    used = (row < queries).view(1, -1, BLOCK).any(-1)
+    row = row.clamp_max(max(0, queries - 1))
+    rule = union(term_rule(term, scope) for term in terms)
+    return grid(view, row[None], col[None], tiles, used, rule, scope)
+
+
+def _scattered(columns: Tensor) -> tuple[Tensor, bool]:
+    """The columns that all see, and whether copies side by side save a block a row or more."""
+    held = columns.nonzero().flatten()
+    blocks = len(torch.unique(held // BLOCK))
+    return held, blocks > bucket(len(held)) // BLOCK + 1
+
+
+def _copied_tiles(
+    terms: Sequence[Term], sides: Sides, copied: Tensor, columns: Tensor, start: int
+) -> Tiles:
+    """Tiles of the copies, numbered from `start` on. They hold all pairs of their keys, whichever
+    term has them, so the widest limits say which tiles there are."""
+    left, right = terms[0].left, terms[0].right
+    for term in terms[1:]:
+        left, right = wider(left, term.left), wider(right, term.right)
+    positions = copied + sides.kv.start
+    first = positions[::BLOCK]
+    last = positions[(torch.arange(len(first)) * BLOCK + BLOCK - 1).clamp_max(len(copied) - 1)]
+    row, block = (
+        x.flatten()
+        for x in torch.meshgrid(sides.all_rows(), torch.arange(len(first)), indexing="ij")
+    )
+    low, high = (sides.i0[row], first[block]), (sides.i1[row], last[block])
+    full = torch.zeros_like(row, dtype=torch.bool)
+    for term, held in zip(terms, columns[:, copied], strict=True):
+        all_held = torch.nn.functional.pad(held, (0, -len(held) % BLOCK)).view(-1, BLOCK).all(1)
+        full |= all_held[block] & inside(term, low, high)
+    tiles = Tiles(row, block + start, full)
+    return tiles.where(near(Term(None, left, right), low, high))
+
+
+def _in_class(plan: Plan, term: Term, earlier: Sequence[Term], scope: Scope) -> Grid[Classes]:
+    """The residue classes of a stride, a frame each, less the pairs of earlier terms."""
+    assert isinstance(term.base, Strided)
+    step = term.base.step
+    ahead = scope.q.start % step, scope.kv.start % step
+    q, kv = (
+        range(at.start // step, at.start // step + bucket(-(-(len(at) + shift) // step)))
+        for at, shift in zip((scope.q, scope.kv), ahead, strict=True)
+    )
+    limits = [None if side is None else side // step for side in (term.left, term.right)]
+    sides = Sides(q, kv, BLOCK)
+    tiles = term_tiles(Term(None, *limits), sides)
+    tiles = tiles._replace(full=tiles.full & _clear(tiles, sides, earlier, step))
+    classes = torch.arange(step)[:, None]
+    row, col = (
+        torch.arange(len(at)) * step + classes - shift
+        for at, shift in zip((q, kv), ahead, strict=True)
+    )
+    used = ((row >= 0) & (row < len(plan.q))).any(0).view(1, -1, BLOCK).any(-1)
+    row = row.clamp(0, max(0, len(plan.q) - 1))
+    rule = without(term_rule(term, scope), [term_rule(other, scope) for other in earlier])
+    view = Classes(step, ahead, len(q), len(kv), len(scope.q))
+    return grid(view, row, _below(col, len(plan.kv)), tiles, used, rule, scope)
+
+
+def _clear(tiles: Tiles, sides: Sides, earlier: Sequence[Term], step: int) -> Tensor:
+    """Whether a tile of every class holds no pair of an earlier term; False where in doubt."""
+    low = sides.i0[tiles.rows] * step, sides.j0[tiles.cols] * step
+    high = sides.i1[tiles.rows] * step, sides.j1[tiles.cols] * step  # of one class: same residue
+    clear = torch.ones_like(tiles.full)
+    for term in earlier:
+        if term.base is None:
+            clear &= ~near(term, low, high)
+        elif isinstance(term.base, Global):
+            tokens = torch.tensor(term.base.positions)
+            for first, last in zip(low, high, strict=True):
+                clear &= torch.searchsorted(tokens, first) == torch.searchsorted(
+                    tokens, last + step
+                )
+        else:
+            clear &= False
+    return clear
+
+
+def _global_rows(plan: Plan, terms: Sequence[Term], scope: Scope) -> Grid[Chosen] | None:
+    """All pairs of the queries that are global tokens; None where the walk is short."""
+    wide, limited = (torch.zeros(len(scope.q), dtype=torch.bool) for _ in range(2))
+    for term in terms:
+        if isinstance(term.base, Global):
+            unlimited = term.left is None and term.right is None
+            (wide if unlimited else limited).logical_or_(marks(term.base, scope.q))
+    places = bucket(int((wide | limited).sum()))
+    chosen = torch.cat((wide.nonzero().flatten(), (limited & ~wide).nonzero().flatten()))
+    chosen = chosen[chosen < len(plan.q)]
+    blocks = len(scope.kv) // BLOCK
+    if not len(chosen) or blocks <= WALK:
+        return None
+    stretches = 1
+    while blocks % (2 * stretches) == 0 and blocks // (2 * stretches) >= _STRETCH:
+        stretches *= 2
+    row = torch.cat((chosen, chosen[-1:].expand(places - len(chosen)))).expand(stretches, -1)
+    col = _below(torch.arange(len(scope.kv)), len(plan.kv)).view(stretches, -1)
+    full = wide[row].view(stretches, -1, BLOCK).all(-1)
+    at, block = torch.meshgrid(
+        torch.arange(full.numel()), torch.arange(blocks // stretches), indexing="ij"
+    )
+    tiles = Tiles(at.flatten(), block.flatten(), full.flatten()[at.flatten()])
+    view = Chosen(chosen.to(scope.device), places, col.shape[1], stretches)
+    rule = union(term_rule(term, scope) for term in terms)
+    return grid(view, row, col, tiles, torch.ones_like(full), rule, scope)
+
+
+def _below(local: Tensor, length: int) -> Tensor:
+    return local.where((local >= 0) & (local < length), -1)
