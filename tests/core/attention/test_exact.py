@@ -32,7 +32,6 @@ from core.attention import (
     longformer,
     sparse_transformer,
 )
-from core.attention.attend import BACKENDS
 from core.attention.backends.cpu import BACKWARD_ROWS, FORWARD_ROWS
 from core.attention.backends.reference import _mask
 from core.attention.backends.scratch import _scratch
@@ -173,7 +172,7 @@ def test_grouped_queries_equal_keys_copied_for_every_head(pattern: Pattern, shar
     for bounds in (None, packed_and_padded(n)):
         out = attend(q, *copied, plan, bounds, backend="reference")
         expected = [out, *gradients(out, [q, k, v])]
-        for backend in BACKENDS[1:]:
+        for backend in ("cpu", "reference", "sdpa"):
             if backend != "sdpa" or (pattern == Dense() and bounds is None):
                 out = attend(q, k, v, plan, bounds, backend=backend)
                 assert_same([out, *gradients(out, [q, k, v])], expected)
