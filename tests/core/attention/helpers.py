@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import torch
 from torch import Tensor
 
@@ -97,3 +101,31 @@ def gradients(out: Tensor, leaves: list[Tensor]) -> list[Tensor]:
 def assert_same(got: list[Tensor], expected: list[Tensor], tolerance: float = 1e-9) -> None:
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+_MEASURE = """
+import os, sys, torch
+torch.set_num_threads(1)
+{run}
+for n in map(int, sys.argv[1:]):
+    if os.fork() == 0:  # a fork starts with a peak of its own
+        torch.manual_seed(0)
+        run(n)
+        status = open("/proc/self/status").read()
+        print(status.split("VmHWM:")[1].split()[0], flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def peaks(run: str, lengths: tuple[int, ...]) -> list[int]:
+    """Peak memory in KiB of the Python function `run(n)`, given as text, beyond that of n = 64.
+
+    All that is freed goes back at once: by itself malloc starts to keep freed blocks of ever
+    larger sizes, when and how many depends on the addresses that it happens to be given.
+    """
+    command = [sys.executable, "-c", _MEASURE.replace("{run}", run), "64", *map(str, lengths)]
+    env = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    start, *found = (int(line) for line in done.stdout.split())
+    return [peak - start for peak in found]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from itertools import pairwise
 
@@ -29,7 +28,7 @@ from core.attention import (
     selection,
 )
 from core.errors import ConfigError
-from tests.core.attention.helpers import assert_same, gradients, inputs
+from tests.core.attention.helpers import assert_same, gradients, inputs, peaks
 from tests.core.attention.test_attend import random_bounds, run
 
 MIXED: dict[str, Pattern] = {
@@ -315,31 +314,18 @@ def test_learned_patterns_are_saved_and_obey_the_algebra(name: str) -> None:
     assert (pattern | other) & Causal() == (pattern & Causal()) | (other & Causal())
 
 
-MEASURE = """
-import os, sys, torch
+RUN = """
 from core.attention import Causal, TopK, Window, attend
-torch.set_num_threads(1)
 
 def run(n):
     q, k, v = (torch.randn(1, 2, n, 16, requires_grad=True) for _ in range(3))
     pattern = (TopK(4) | Window(64)) & Causal()
     plan = pattern.plan(range(n), range(n))
     attend(q, k, v, plan, torch.tensor([0, n - 5]).expand(1, n, 2)).sum().backward()
-
-for n in map(int, sys.argv[1:]):
-    if os.fork() == 0:  # a fork starts with a peak of its own
-        run(n)
-        status = open("/proc/self/status").read()
-        print(status.split("VmHWM:")[1].split()[0], flush=True)
-        os._exit(0)
-    os.wait()
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_peak_memory_at_most_doubles_when_the_length_doubles() -> None:
-    command = [sys.executable, "-c", MEASURE, "64", "16384", "32768", "65536"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    start, *peaks = (int(line) for line in done.stdout.split())
-    small, middle, large = (peak - start for peak in peaks)
+    small, middle, large = peaks(RUN, (16384, 32768, 65536))
     assert small > 0 and middle <= 2.2 * small and large <= 2.2 * middle
