@@ -21,7 +21,6 @@ from omegaconf import DictConfig
 from core.contract import Fold
 from core.errors import ConfigError
 from pipelines import runs
-from pipelines.choice_report import choice_rows, described
 from pipelines.entrants import Entrants, entrants
 from pipelines.tries import Bench, Try
 
@@ -126,6 +125,8 @@ def _record(
     # sums of ranks; equal sums: the order of the families
     best = min(names, key=lambda name: sum(order.index(name) for order in ranks.values()))
     chosen = {fold.name: ranks[fold.name][0] if fold.name in ranks else best for fold in folds}
+    from pipelines.choice_report import choice_rows, described  # which imports polars
+
     within = [described(one, node) for one in field.within]
     again = {row["name"]: row["attention"] for row in within}
     for fold, name in chosen.items():

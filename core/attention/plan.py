@@ -122,7 +122,8 @@ class Plan:
         """FlexAttention's mask of the whole pattern, its exact rule included.
 
         One mask in index order, where a stride below `block` touches every block of its range.
-        Its lists are (n / block)^2 numbers, as flex wants them.
+        Its lists are (n / block)^2 numbers, as flex wants them. Raises ConfigError for a pattern
+        whose blocks the data choose.
         """
         return to_block_mask(self, block, device)
 
