@@ -63,6 +63,10 @@ def _whole_pattern(node: DictConfig) -> Pattern:
         case "bigbird":
             tokens = tuple(node.global_positions)
             return a.bigbird(node.radius, node.random_blocks, tokens, node.seed, heads=node.heads)
+        case "global":
+            return a.Global(tuple(node.global_positions))
+        case "random":
+            return a.Random(node.random_blocks, node.seed, node.block)
         case "topk":
             learned = a.TopK(node.blocks, node.block)
             return learned if node.radius is None else learned | a.Window(node.radius)

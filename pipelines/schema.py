@@ -97,6 +97,22 @@ class SparseTransformerSchema:
 
 
 @dataclass
+class GlobalSchema:
+    kind: str = "global"
+    global_positions: list[int] = field(default_factory=lambda: [0])
+    causal: bool = False
+
+
+@dataclass
+class RandomSchema:
+    kind: str = "random"
+    random_blocks: int = 4
+    block: int = 128
+    seed: int = 0
+    causal: bool = False
+
+
+@dataclass
 class TopKSchema:
     kind: str = "topk"
     blocks: int = 8
@@ -237,6 +253,8 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema/attention", "fixed"): FixedSchema,
     ("schema/attention", "logsparse"): LogSparseSchema,
     ("schema/attention", "sparse_transformer"): SparseTransformerSchema,
+    ("schema/attention", "global"): GlobalSchema,
+    ("schema/attention", "random"): RandomSchema,
     ("schema/attention", "topk"): TopKSchema,
     ("schema/attention", "heads"): HeadsSchema,
     ("schema/attention", "dense"): DenseSchema,
