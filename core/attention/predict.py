@@ -12,7 +12,6 @@ import torch
 from core.attention.attend import attend
 from core.attention.axes import KeyBlocks, Shifts, Slots
 from core.attention.backends.cpu import BACKWARD, BACKWARD_ROWS, FORWARD, FORWARD_ROWS
-from core.attention.backends.pieces import MASK_AREA
 from core.attention.backends.source import compute_dtype
 from core.attention.parts import Part
 from core.attention.patterns import Window
@@ -92,7 +91,8 @@ def _part(part: Part, known: Pass, lines: int, copied: bool) -> float:
         return rows * (known.narrow + part.cols.width * each)
     curve = known.slabs if isinstance(part.cols, KeyBlocks | Slots) else known.views
     merged = 0.0 if part.starts or part.name == "rows" else rows * known.merge
-    return part.area() * curve.at(part.rows.width) + merged
+    blocks = part.rows.count * curve.block(part.rows.width, part.cols.width)
+    return blocks + merged
 
 
 def _choosing(plan: Plan, known: Speed, heads: float) -> float:
@@ -101,4 +101,4 @@ def _choosing(plan: Plan, known: Speed, heads: float) -> float:
     for part in plan.parts:
         if isinstance(part.cols, Slots):
             pairs += (len(plan.q) // part.cols.size) * (len(plan.kv) // part.cols.size)
-    return heads * pairs * known.forward.views.at(MASK_AREA)
+    return heads * known.forward.views.block(1, pairs)

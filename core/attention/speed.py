@@ -27,19 +27,21 @@ from core.attention.parts import Part
 _GROUPS, _SIZE, _ROWS, _WINDOW = 8, 64, 8192, 512
 _REPEATS = 5
 _HEIGHTS = {"forward": (32, 64, 128, 256), "backward": (64, 192, 384)}
-_SLABS = (64, 128, 256)
+_SLABS = (64, 128)
 _DISTANCES = 8
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Seconds a pair of a head of 64 channels, for blocks of at least so many rows."""
+    """Seconds of a block of at least so many rows, a pair and a row, for a head of 64 channels."""
 
     heights: tuple[int, ...]
-    seconds: tuple[float, ...]
+    pair: tuple[float, ...]
+    row: tuple[float, ...]
 
-    def at(self, height: int) -> float:
-        return self.seconds[max(0, bisect_right(self.heights, height) - 1)]
+    def block(self, height: int, keys: int) -> float:
+        at = max(0, bisect_right(self.heights, height) - 1)
+        return height * (self.row[at] + keys * self.pair[at])
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ class _Lab:
         self.totals = (torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v))
 
     def measured(self, direction: str) -> Pass:
-        views = [self.pair(self.window(r, direction), direction) for r in _HEIGHTS[direction]]
-        slabs = [self.pair(self.slab(r, direction), direction) for r in _SLABS]
+        views = self.curve(self.window, _HEIGHTS[direction], direction)
+        slabs = self.curve(self.slab, _SLABS, direction)
         count = 1024
         one, two, many = (
             self.part(Run.single(0, count), Pick(torch.arange(keys)[None])) for keys in (1, 2, 16)
@@ -117,10 +119,10 @@ class _Lab:
         narrow = max(0.0, columns[0] - column)
         diagonal = self.seconds(shifts, direction) / _GROUPS / count - narrow
         merge_rows = self.merged() if direction == "forward" else 0.0
-        piece = self.seconds(self.window(32, direction, count=1), direction)
+        piece = self.seconds(self.window(32, _WINDOW, direction, count=1), direction)
         return Pass(
-            Curve(_HEIGHTS[direction], tuple(views)),
-            Curve(_SLABS, tuple(slabs)),
+            views,
+            slabs,
             column,
             max(0.0, diagonal) / _DISTANCES,
             narrow,
@@ -131,25 +133,38 @@ class _Lab:
     def part(self, rows: Run, cols: KeyAxis, right: int | None = None) -> Part:
         return Part("band", (0, 0), rows, cols, right=right)
 
-    def window(self, height: int, direction: str, count: int | None = None) -> Part:
-        keys = height + _WINDOW
+    def curve(
+        self, part: Callable[[int, int, str], Part], heights: tuple[int, ...], direction: str
+    ) -> Curve:
+        """From blocks of few and of many keys: what a pair adds, and what a row costs without."""
+        pairs: list[float] = []
+        rows: list[float] = []
+        for height in heights:
+            few, many = (part(height, keys, direction) for keys in (64, _WINDOW))
+            a, b = (
+                self.seconds(one, direction) / (_GROUPS * one.rows.count * height)
+                for one in (few, many)
+            )
+            pair = max(0.0, b - a) / (many.cols.width - few.cols.width)
+            pairs.append(pair)
+            rows.append(max(0.0, b - pair * many.cols.width))
+        return Curve(heights, tuple(pairs), tuple(rows))
+
+    def window(self, height: int, keys: int, direction: str, count: int | None = None) -> Part:
+        width = height + keys
         lines = FORWARD.numbers if direction == "forward" else BACKWARD.numbers
-        wide = height if direction == "forward" else keys
-        fits = max(1, lines // (_GROUPS * _SIZE * wide)) if count is None else count
-        fits = min(fits, (_ROWS - _WINDOW) // height)
+        tall = height if direction == "forward" else width
+        fits = max(1, lines // (_GROUPS * _SIZE * tall)) if count is None else count
+        fits = min(fits, (_ROWS - width) // height)
         rows = Run(0, height, fits, height)
-        return self.part(rows, Run(0, height, fits, keys), right=_WINDOW)
+        return self.part(rows, Run(0, height, fits, width), right=keys)
 
-    def slab(self, height: int, direction: str) -> Part:
+    def slab(self, height: int, keys: int, direction: str) -> Part:
         lines = FORWARD.numbers if direction == "forward" else BACKWARD.numbers
-        count = max(1, lines // (_GROUPS * _SIZE * _WINDOW))
-        slots = _WINDOW // height
+        slots = max(1, keys // height)
+        count = max(1, lines // (_GROUPS * _SIZE * max(height, slots * height)))
         first = torch.randint(_ROWS // height, (count, slots)) * height
-        keys = KeyBlocks(first, height, _ROWS)
-        return self.part(Run(0, height, count, height), keys)
-
-    def pair(self, part: Part, direction: str) -> float:
-        return self.seconds(part, direction) / (_GROUPS * part.area())
+        return self.part(Run(0, height, count, height), KeyBlocks(first, height, _ROWS))
 
     def seconds(self, part: Part, direction: str) -> float:
         mask = None if part.full else additive(part.mask(), self.state.q.dtype)[0]
