@@ -11,7 +11,7 @@ import torch
 
 from core.attention.attend import attend
 from core.attention.axes import KeyBlocks, Shifts, Slots
-from core.attention.backends.cpu import BACKWARD, BACKWARD_ROWS, FORWARD, FORWARD_ROWS
+from core.attention.backends.cpu import BACKWARD_ROWS, FORWARD_ROWS
 from core.attention.backends.source import compute_dtype
 from core.attention.parts import Part
 from core.attention.patterns import Window
@@ -49,11 +49,9 @@ def cpu_seconds(plan: Plan, size: int, groups: int, dtype: torch.dtype) -> tuple
     forward = queries * known.fresh + (2 * queries + 2 * keys) * converted
     backward = (queries + 2 * keys) * known.fresh + (4 * queries + 4 * keys) * converted
     for part in plan.at(FORWARD_ROWS).parts:
-        lines = max(1, FORWARD.numbers // (groups * size))
-        forward += wide * groups * _part(part, known.forward, lines, FORWARD.copied)
+        forward += wide * groups * _part(part, known.forward)
     for part in plan.at(BACKWARD_ROWS).parts:
-        lines = max(1, BACKWARD.numbers // (groups * size))
-        backward += wide * groups * _part(part, known.backward, lines, BACKWARD.copied)
+        backward += wide * groups * _part(part, known.backward)
     return forward + _choosing(plan, known, wide * groups), backward
 
 
@@ -83,7 +81,7 @@ def _cuda_pair_seconds(size: int, dtype: torch.dtype) -> tuple[float, float]:
     return forward / pairs, max(0.0, both - forward) / pairs
 
 
-def _part(part: Part, known: Pass, lines: int, copied: bool) -> float:
+def _part(part: Part, known: Pass) -> float:
     """Seconds of a part for one head of 64 channels."""
     rows = part.rows.count * part.rows.width
     if part.narrow:

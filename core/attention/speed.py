@@ -53,7 +53,6 @@ class Pass:
         column, diagonal: seconds a row for one key of a narrow part.
         narrow: seconds a row of a narrow part whatever its keys.
         merge: seconds a row to add a part to what others found.
-        piece: seconds a piece costs beyond its arithmetic.
     """
 
     views: Curve
@@ -62,7 +61,6 @@ class Pass:
     diagonal: float
     narrow: float
     merge: float
-    piece: float
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,6 @@ class _Lab:
         narrow = max(0.0, columns[0] - column)
         diagonal = self.seconds(shifts, direction) / _GROUPS / count - narrow
         merge_rows = self.merged() if direction == "forward" else 0.0
-        piece = self.seconds(self.window(32, _WINDOW, direction, count=1), direction)
         return Pass(
             views,
             slabs,
@@ -127,7 +124,6 @@ class _Lab:
             max(0.0, diagonal) / _DISTANCES,
             narrow,
             merge_rows,
-            piece,
         )
 
     def part(self, rows: Run, cols: KeyAxis, right: int | None = None) -> Part:
@@ -150,12 +146,11 @@ class _Lab:
             rows.append(max(0.0, b - pair * many.cols.width))
         return Curve(heights, tuple(pairs), tuple(rows))
 
-    def window(self, height: int, keys: int, direction: str, count: int | None = None) -> Part:
+    def window(self, height: int, keys: int, direction: str) -> Part:
         width = height + keys
         lines = FORWARD.numbers if direction == "forward" else BACKWARD.numbers
         tall = height if direction == "forward" else width
-        fits = max(1, lines // (_GROUPS * _SIZE * tall)) if count is None else count
-        fits = min(fits, (_ROWS - width) // height)
+        fits = min(max(1, lines // (_GROUPS * _SIZE * tall)), (_ROWS - width) // height)
         rows = Run(0, height, fits, height)
         return self.part(rows, Run(0, height, fits, width), right=keys)
 
