@@ -15,7 +15,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor
 from benchmarks.measure import PeakMemory, cuda_peak_mb, interleaved
 from benchmarks.passes import HEADS, SIZE, Inputs, attends, run_once
 from benchmarks.patterns import patterns
-from benchmarks.results import FOLDER, machine, start, table, write
+from benchmarks.results import folder, machine, start, table, write
 from core.attention import Plan
 from core.errors import ConfigError
 
@@ -51,12 +50,6 @@ class Settings:
     longest: int = LENGTHS[-1]
     quick: bool = False
     out: str = ""
-
-    def folder(self) -> Path:
-        """A quick run never replaces measured figures."""
-        if self.out:
-            return Path(self.out)
-        return FOLDER / "quick" if self.quick else FOLDER
 
     def chosen(self, name: str, known: Sequence[str]) -> list[str]:
         wanted = [part.strip() for part in getattr(self, name).split(",") if part.strip()]
@@ -173,7 +166,16 @@ def benchmark(settings: Settings) -> None:
             rows += found
     crossings = overtakes(rows)
     print(table(crossings, ("pattern", "dtype", "pass", "overtakes_dense_at")))
-    print("wrote", write("attention", rows + crossings, began, settings.device, settings.folder()))
+    print(
+        "wrote",
+        write(
+            "attention",
+            rows + crossings,
+            began,
+            settings.device,
+            folder(settings.quick, settings.out),
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from transformers import BigBirdConfig, BigBirdModel, LongformerConfig, LongformerModel
 
 from benchmarks.measure import interleaved
-from benchmarks.results import FOLDER, machine, start, table, write
+from benchmarks.results import folder, machine, start, table, write
 from core.attention import Window
 from core.errors import ConfigError
 from core.model import EncoderConfig, SparseEncoder
@@ -41,12 +40,6 @@ class Settings:
     dtype: str = "float32"
     quick: bool = False
     out: str = ""
-
-    def folder(self) -> Path:
-        """A quick run never replaces measured figures."""
-        if self.out:
-            return Path(self.out)
-        return FOLDER / "quick" if self.quick else FOLDER
 
 
 @dataclass(frozen=True)
@@ -206,7 +199,9 @@ def run(settings: Settings) -> None:
     lines = compared(rows)
     print(table(lines, [*lines[0]]))
     print("\n".join(overtaking(lines, kind) for kind in PASSES))
-    print(f"written to {write('encoders', rows, began, settings.device, settings.folder())}")
+    print(
+        f"written to {write('encoders', rows, began, settings.device, folder(settings.quick, settings.out))}"
+    )
 
 
 class _Theirs(nn.Module):

@@ -16,7 +16,6 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.composed import composed_backward, composed_forward, flash_backward
 from benchmarks.measure import interleaved
-from benchmarks.results import FOLDER, machine, start, table, write
+from benchmarks.results import folder, machine, start, table, write
 from core.attention import Window
 from core.attention.axes import KeyBlocks, Run
 from core.attention.backends.cpu import BACKWARD, FORWARD
@@ -48,12 +47,6 @@ class Settings:
 
     quick: bool = False
     out: str = ""
-
-    def folder(self) -> Path:
-        """A quick run never replaces measured figures."""
-        if self.out:
-            return Path(self.out)
-        return FOLDER / "quick" if self.quick else FOLDER
 
 
 @dataclass(frozen=True)
@@ -246,7 +239,7 @@ def run(settings: Settings) -> None:
     began, extent = machine(), QUICK if settings.quick else Extent()
     rows = [row for dtype in DTYPES for kind in PASSES for row in measure(extent, dtype, kind)]
     print(table(rows, COLUMNS))
-    print("wrote", write("kernels", rows, began, folder=settings.folder()))
+    print("wrote", write("kernels", rows, began, folder=folder(settings.quick, settings.out)))
 
 
 if __name__ == "__main__":

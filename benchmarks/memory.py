@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ import torch
 from benchmarks.measure import PeakMemory
 from benchmarks.passes import run_once
 from benchmarks.patterns import patterns
-from benchmarks.results import FOLDER, machine, start, table, write
+from benchmarks.results import folder, machine, start, table, write
 from core.errors import ConfigError
 
 MILLION = 1 << 20
@@ -38,12 +37,6 @@ class Settings:
     million: bool = True
     quick: bool = False
     out: str = ""
-
-    def folder(self) -> Path:
-        """A quick run never replaces measured figures."""
-        if self.out:
-            return Path(self.out)
-        return FOLDER / "quick" if self.quick else FOLDER
 
     def names(self) -> list[str]:
         known = list(patterns(SHORTEST))
@@ -77,7 +70,7 @@ def benchmark(settings: Settings) -> None:
             found += rows_of(name, [MILLION], False, peaks)
         print(table(found, COLUMNS), flush=True)
         rows += found
-    print("wrote", write("memory", rows, began, folder=settings.folder()))
+    print("wrote", write("memory", rows, began, folder=folder(settings.quick, settings.out)))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,13 @@ def start(kind: type[Settings], benchmark: Callable[[Settings], None]) -> None:
         sys.exit(error.exit_code)
 
 
+def folder(quick: bool, out: str) -> Path:
+    """Where a run writes: `out` where one is named; a quick run never replaces measured figures."""
+    if out:
+        return Path(out)
+    return FOLDER / "quick" if quick else FOLDER
+
+
 def machine() -> dict[str, Any]:
     """What the figures were taken on. `load` is the average of the last 1, 5 and 15 minutes."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 from benchmarks import encoders
+from benchmarks.results import folder
 from core.errors import ConfigError
 
 
@@ -45,7 +46,7 @@ def test_encoders_that_are_not_the_same_function_are_not_timed():
 
 
 def test_a_quick_run_does_not_replace_measured_figures():
-    assert encoders.Settings(quick=True).folder() != encoders.Settings().folder()
+    assert folder(quick=True, out="") != folder(quick=False, out="")
 
 
 def test_an_unknown_dtype_is_refused():
