@@ -199,9 +199,8 @@ def run(settings: Settings) -> None:
     lines = compared(rows)
     print(table(lines, [*lines[0]]))
     print("\n".join(overtaking(lines, kind) for kind in PASSES))
-    print(
-        f"written to {write('encoders', rows, began, settings.device, folder(settings.quick, settings.out))}"
-    )
+    where = folder(settings.quick, settings.out)
+    print("wrote", write("encoders", rows, began, settings.device, where))
 
 
 class _Theirs(nn.Module):
