@@ -101,9 +101,6 @@ class Part:
             fits = self.full or self.area() <= area
             yield from (self,) if fits else self._rows_split(area // self.cols.width)
 
-    def _tall(self, lines: int) -> int:
-        return max(lines, self.rows.width)
-
     def _rows_split(self, step: int) -> Iterator[Part]:
         """Pieces of `step` rows of a single block, or of blocks of a single row."""
         total = self.count * self.rows.width
