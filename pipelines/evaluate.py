@@ -32,7 +32,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
 
     from core.bundle import load_bundle
 
-    build.use_threads(config.threads)
+    build.tune_process(config.threads)
     bundle = load_bundle(Path(config.bundle))
     domain = load_domain(bundle.domain)
     settings = build.restored_config(domain, bundle.config, config.config)

@@ -34,7 +34,7 @@ def score(config: DictConfig) -> dict[str, Any]:
     """One input file to one output file; returns the summary."""
     from core.bundle import load_bundle
 
-    build.use_threads(config.threads)
+    build.tune_process(config.threads)
     bundle = load_bundle(Path(config.bundle))
     domain = load_domain(bundle.domain)
     settings = build.restored_config(domain, bundle.config, config.config)

@@ -47,7 +47,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     """One run: every fold, metrics, bundle, report. Returns the summary."""
     domain = load_domain(config.domain.name)
     settings = build.domain_config(config.domain)
-    build.use_threads(config.threads)
+    build.tune_process(config.threads)
     _check_needs(config.needs)
     encoder = build.encoder(config, _first_pattern(config.attention))
     run = runs.open_run(config, domain.name, cli.job_suffix())
