@@ -91,6 +91,13 @@ class FolderRegistrySchema:
 
 
 @dataclass
+class MlflowRegistrySchema:
+    kind: str = "mlflow"
+    uri: str = MISSING
+    root: str = MISSING
+
+
+@dataclass
 class RegistryCommandSchema:
     """python -m pipelines.registry; each verb says which of these it takes."""
 
@@ -136,6 +143,7 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "logger"): LoggerSchema,
     ("schema", "registry_command"): RegistryCommandSchema,
     ("schema/registry", "folder"): FolderRegistrySchema,
+    ("schema/registry", "mlflow"): MlflowRegistrySchema,
 }
 
 
