@@ -43,8 +43,9 @@ def connect(uri: str) -> MlflowClient:
     once break each other's migration.
 
     Raises:
-        ConfigError: mlflow is not installed, or nothing answers at `uri`.
+        ConfigError: mlflow is not installed, nothing answers at `uri`, or its file is no database.
     """
+    _check_database(uri)
     for name, value in _MANNERS.items():
         os.environ.setdefault(name, value)
     try:
@@ -102,6 +103,14 @@ def _alone(uri: str) -> contextlib.AbstractContextManager[Any]:
     database = _database(uri)
     database.parent.mkdir(parents=True, exist_ok=True)
     return locks.waited_for(database.with_name(f".{database.name}.lock"))
+
+
+def _check_database(uri: str) -> None:
+    database = _database(uri)
+    if uri.startswith(_SQLITE) and database.is_file() and database.stat().st_size:
+        with database.open("rb") as f:
+            if f.read(16) != b"SQLite format 3\0":
+                raise ConfigError(f"{database}: found a file that is no sqlite database")
 
 
 def _database(uri: str) -> Path:

@@ -51,9 +51,19 @@ class TrainerSchema:
 
 @dataclass
 class LoggerSchema:
-    """`csv` writes metrics.csv a fold under logs/ in the run folder; `none` writes none."""
+    """`csv` writes metrics.csv and `tensorboard` its events, a fold, under logs/ in the run folder;
+    `none` writes none."""
 
     kind: str = MISSING
+
+
+@dataclass
+class MlflowLoggerSchema:
+    """One MLflow run a fold, in `experiment`."""
+
+    kind: str = "mlflow"
+    uri: str = MISSING
+    experiment: str = "longstrand"
 
 
 @dataclass
@@ -141,6 +151,7 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,
+    ("schema", "mlflow_logger"): MlflowLoggerSchema,
     ("schema", "registry_command"): RegistryCommandSchema,
     ("schema/registry", "folder"): FolderRegistrySchema,
     ("schema/registry", "mlflow"): MlflowRegistrySchema,

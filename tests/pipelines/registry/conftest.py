@@ -32,17 +32,6 @@ def bundle(tmp_path: Path) -> Make:
     return lambda text: make_bundle(tmp_path / "bundles" / text, text)
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sqlite file that MLflow has migrated, which takes it seconds."""
-    pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
-    from pipelines import mlflow_client
-
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    mlflow_client.connect(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture(params=["folder", "mlflow"])
 def node(request: pytest.FixtureRequest, tmp_path: Path) -> DictConfig:
     """Group `registry` of a configuration."""

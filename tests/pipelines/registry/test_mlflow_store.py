@@ -69,6 +69,12 @@ def test_an_address_that_is_none_or_holds_a_password_is_refused(
     assert "secret" not in str(refused.value)
 
 
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("remember the milk")
+    with pytest.raises(ConfigError, match=r"notes\.db: found a file that is no sqlite database"):
+        mlflow_client.connect(f"sqlite:///{tmp_path / 'notes.db'}")
+
+
 def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ConfigError, match=r'pip install "longstrand\[mlflow\]"'):
