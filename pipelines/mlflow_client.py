@@ -65,12 +65,26 @@ def experiment(client: MlflowClient, uri: str, name: str) -> str:
     """Id of the experiment called `name`, made where it is missing. A server chooses where its
     files lie; those of a sqlite file lie beside it."""
     with _alone(uri), answers(uri):
+        if client.get_experiment_by_name(name) is None:
+            with unless_there():
+                client.create_experiment(name, artifact_location=_artifacts(uri, name))
         found = client.get_experiment_by_name(name)
-        if found is not None and found.lifecycle_stage == "deleted":
-            raise ConfigError(f"mlflow: the experiment {name!r} was deleted; restore it there")
-        if found is not None:
-            return found.experiment_id
-        return client.create_experiment(name, artifact_location=_artifacts(uri, name))
+    assert found is not None
+    if found.lifecycle_stage == "deleted":
+        raise ConfigError(f"mlflow at {uri}: the experiment {name!r} was deleted; restore it there")
+    return found.experiment_id
+
+
+@contextlib.contextmanager
+def unless_there() -> Iterator[None]:
+    """Make something, unless another machine has made it a moment ago."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 @contextlib.contextmanager

@@ -147,9 +147,10 @@ class MlflowStore:
     def _make_model(self, name: str) -> None:
         model = self._model(name)
         if model is None:
-            with self._answers():
+            with self._answers(), mlflow_client.unless_there():
                 self.client.create_registered_model(name, tags={_KIND: _BUNDLE})
-        elif model.tags.get(_KIND) != _BUNDLE:
+            model = self._model(name)
+        if model is None or model.tags.get(_KIND) != _BUNDLE:
             raise ConfigError(
                 f"{name}: {self.uri} has a model of this name that is none of longstrand's; "
                 "choose another name"

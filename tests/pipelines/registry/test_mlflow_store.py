@@ -54,6 +54,22 @@ def test_a_model_of_somebody_else_is_left_alone(uri: str, tmp_path: Path, bundle
     assert registry.names() == []
 
 
+def test_a_model_that_another_machine_makes_meanwhile_is_used(
+    uri: str, tmp_path: Path, bundle: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (MlflowStore(uri, tmp_path / name) for name in ("one", "two"))
+    looked_up, others = two._model, bundle("one")
+
+    def meanwhile(name: str) -> object:
+        monkeypatch.setattr(two, "_model", looked_up)
+        found = looked_up(name)
+        Registry(one).publish(name, others)
+        return found
+
+    monkeypatch.setattr(two, "_model", meanwhile)
+    assert Registry(two).publish("fraud", bundle("two")).number == 2
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
