@@ -217,6 +217,10 @@ class EffectScorer:
         """Raises ConfigError for an output that `write` could not write."""
         check_out(self.source.path, out)
 
+    def prepare(self, work: Path) -> Sequence[Partition]:
+        """Runs of records; they need nothing in `work`."""
+        return self.source.partitions()
+
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
         """Columns record, alternative, effect, probability (null without a score, or for
         regression), reason; ordered as in the file.
