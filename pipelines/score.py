@@ -1,5 +1,5 @@
-"""Score a file: python -m pipelines.score bundle=DIR input=FILE|DIR output=FILE|DIR [history=FILE]
-[engine=local|ray] [engine.workers=N]
+"""Score a file: python -m pipelines.score bundle=DIR|NAME@ALIAS input=FILE|DIR output=FILE|DIR
+[history=FILE] [engine=local|ray] [engine.workers=N]
 
 Partitions are scored by the engine's workers into <output>.parts/, so that a killed run goes on
 where it was, with another engine or number of workers if need be; the output is written under a
@@ -28,6 +28,7 @@ from pipelines.domains import load_domain
 from pipelines.engines import open_pool
 from pipelines.engines.job import PartWorker, ScoreJob, frames, part_file
 from pipelines.engines.pool import score_parts
+from pipelines.registry import bundle_folder
 
 log = logging.getLogger("longstrand.score")
 
@@ -37,7 +38,7 @@ def score(config: DictConfig) -> dict[str, Any]:
     from core.bundle import load_bundle
 
     build.use_threads(config.threads)
-    bundle = load_bundle(Path(config.bundle))
+    bundle = load_bundle(bundle_folder(config.bundle, config.registry))
     domain = load_domain(bundle.domain)
     settings = build.restored_config(domain, bundle.config, config.config)
     input, output = _existing(config.input), Path(config.output)
@@ -49,7 +50,7 @@ def score(config: DictConfig) -> dict[str, Any]:
     scorer.check(output)
     work = output.with_name(output.name + ".parts")
     job = ScoreJob(
-        Path(config.bundle).resolve(),
+        bundle.path.resolve(),
         settings,
         input.resolve(),
         history,
@@ -72,6 +73,7 @@ def score(config: DictConfig) -> dict[str, Any]:
     return {
         "command": "score",
         "domain": domain.name,
+        "bundle": str(bundle.path),
         "model_version": bundle.version,
         **asdict(summary),
         "set_aside": summary.rows - summary.scored,
