@@ -80,7 +80,8 @@ class Registry:
 
     def publish(self, name: str, bundle: Path, note: Mapping[str, str] | None = None) -> Version:
         """Copy a bundle in under the next free number. The same bundle with the same
-        note["source_key"] (or none) is published once: a repeat gets the version that is there.
+        note["source_key"] (or none) is published once: a repeat gets the version that is there,
+        unless that is damaged.
 
         Raises:
             ConfigError: no bundle, a damaged one, or a note that is not text.
@@ -217,10 +218,16 @@ class Registry:
     def _published(self, name: str, model_version: str, source_key: str | None) -> Version | None:
         for version in self.versions(name):
             same = version.model_version == model_version
-            if same and version.note.get("source_key") == source_key:
-                self.store.check(version)
+            if same and version.note.get("source_key") == source_key and self._is_sound(version):
                 return version
         return None
+
+    def _is_sound(self, version: Version) -> bool:
+        try:
+            self.store.check(version)
+        except ConfigError:
+            return False
+        return True
 
     def _check_known(self, name: str) -> None:
         check_name(name)
