@@ -83,6 +83,15 @@ def bundle(
     return path
 
 
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of 20 resamplings, for tests of what is measured and not of how surely."""
+    from domains.genomics import class_figures, figures
+
+    for module in (class_figures, figures):
+        monkeypatch.setattr(module, "RESAMPLES", 20)
+
+
 def run_score(bundle: Path, input: Path, output: Path, **scoring: Any) -> dict[str, Any]:
     """`python -m pipelines.score` in this process.
 
