@@ -187,7 +187,14 @@ class LoggerSchema:
 
 
 @dataclass
-class TrainSchema:
+class CommandSchema:
+    """What every command takes; `prom` is a folder for the run's metrics, see pipelines.prom."""
+
+    prom: str | None = "${oc.env:LONGSTRAND_PROM,null}"
+
+
+@dataclass
+class TrainSchema(CommandSchema):
     """python -m pipelines.train"""
 
     domain: Any = MISSING
@@ -203,7 +210,7 @@ class TrainSchema:
 
 
 @dataclass
-class SimulateSchema:
+class SimulateSchema(CommandSchema):
     """python -m pipelines.simulate. A domain may choose its model, attention and trainer, so the
     groups are here to be chosen from; simulating uses none of them."""
 
@@ -215,7 +222,7 @@ class SimulateSchema:
 
 
 @dataclass
-class EvaluateSchema:
+class EvaluateSchema(CommandSchema):
     """python -m pipelines.evaluate"""
 
     bundle: str = MISSING
@@ -226,7 +233,7 @@ class EvaluateSchema:
 
 
 @dataclass
-class ScoreSchema:
+class ScoreSchema(CommandSchema):
     """python -m pipelines.score"""
 
     bundle: str = MISSING

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -23,11 +22,10 @@ from core.contract import Partition, Scorer
 from core.errors import ConfigError
 from pipelines import build, cli, runs
 from pipelines.domains import load_domain
+from pipelines.log import about, stage
 
 if TYPE_CHECKING:
     import polars as pl
-
-log = logging.getLogger("longstrand.score")
 
 
 def score(config: DictConfig) -> dict[str, Any]:
@@ -37,19 +35,22 @@ def score(config: DictConfig) -> dict[str, Any]:
     build.use_threads(config.threads)
     bundle = load_bundle(Path(config.bundle))
     domain = load_domain(bundle.domain)
+    about(domain=domain.name)
     settings = build.restored_config(domain, bundle.config, config.config)
     input, output = _file(config.input), Path(config.output)
     if output.is_dir() or output.resolve() == input.resolve():
         raise ConfigError(f"output: {output} must be a file name of its own")
     history = Path(config.history) if config.history else None
-    source = domain.open(settings, "score", input=input, history=history)
+    with stage("open"):
+        source = domain.open(settings, "score", input=input, history=history)
     scorer = domain.task(settings).scorer(bundle, source)
     scorer.check(output)
     parts = source.partitions()
     output.parent.mkdir(parents=True, exist_ok=True)
     work = _work_folder(output, f"{bundle.version} {source.fingerprint()} {settings!r}")
     _score_parts(scorer, parts, work)
-    summary = scorer.write(_frames(work, parts), output)
+    with stage("write", partitions=len(parts)):
+        summary = scorer.write(_frames(work, parts), output)
     shutil.rmtree(work)
     return {
         "command": "score",
@@ -88,12 +89,13 @@ def _score_parts(scorer: Scorer, parts: Sequence[Partition], work: Path) -> None
         if done.is_file():
             state = kept.read_bytes() if part.carries_state else None
             continue
-        frame, after = scorer.score(part, state if part.carries_state else None)
+        with stage("score", partition=part.key) as said:
+            frame, after = scorer.score(part, state if part.carries_state else None)
+            said["rows"] = frame.height
         if part.carries_state:
             _write_private(kept, after or b"")
         with runs.replacing(done) as temporary:
             frame.write_parquet(temporary)
-        log.info("scored %s, %d rows", part.key, frame.height)
         state = after
 
 
