@@ -244,11 +244,49 @@ class ScoreSchema(CommandSchema):
     threads: int = 0
 
 
+@dataclass
+class ClusterSchema:
+    """Where `--emit k8s` has the job run.
+
+    Args:
+        image: has longstrand installed, GNU date, and python on its path.
+        claim: PersistentVolumeClaim with data, models and runs; mounted at `mount`, where the job
+            runs.
+        deadline: seconds after which a job is given up, waiting for a lock included.
+    """
+
+    image: str | None = None
+    claim: str | None = None
+    mount: str = "/work"
+    cpu: str = "2"
+    memory: str = "8Gi"
+    deadline: int = 86400
+
+
+@dataclass
+class ScheduleSchema:
+    """python -m pipelines.schedule; see pipelines.schedule.job.Job. `python`, `folder`, `user`:
+    where they are on the machine that the files are for."""
+
+    cron: str = MISSING
+    timezone: str = MISSING
+    job: str = MISSING
+    name: str | None = None
+    grace: int = 3600
+    folder: str = "."
+    emit: str | None = None
+    out: str | None = None
+    python: str | None = None
+    user: str | None = None
+    cluster: ClusterSchema = field(default_factory=ClusterSchema)
+
+
 _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "train"): TrainSchema,
     ("schema", "simulate"): SimulateSchema,
     ("schema", "evaluate"): EvaluateSchema,
     ("schema", "score"): ScoreSchema,
+    ("schema", "schedule"): ScheduleSchema,
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,
