@@ -17,6 +17,7 @@ from typing import Any
 from core.errors import ConfigError
 
 DIRECTORY = "LONGSTRAND_PROM"
+COMMANDS = ("train", "evaluate", "score", "retrain")
 LOCK_HELD = 75
 _SUCCESS = "longstrand_last_success_timestamp_seconds"
 _HELP = {
@@ -67,9 +68,10 @@ def check(directory: str | None) -> None:
 def write(run: Finished, folder: Path | None, directory: Path | None) -> None:
     """metrics.prom in the run's folder, and longstrand_<command>_<domain>.prom in `directory`.
 
-    A start that found the lock held writes nothing: it is the holder whose run counts.
+    A start that found the lock held writes nothing: it is the holder whose run counts. Nor does
+    a command that is no job, whoever has set LONGSTRAND_PROM.
     """
-    if run.code == LOCK_HELD:
+    if run.code == LOCK_HELD or run.command not in COMMANDS:
         return
     if folder is not None and folder.is_dir():
         _write(run, folder / "metrics.prom")

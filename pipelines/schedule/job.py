@@ -13,10 +13,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from core.errors import ConfigError
+from pipelines.prom import COMMANDS
 from pipelines.runs import RUN_ID
 from pipelines.schedule.cron import Cron
 
-COMMANDS = ("retrain", "score", "train", "evaluate")
 # Not the failure of a job: another holds the lock; stopped, and resumable.
 HARMLESS = (75, 143)
 _DATE = re.compile(r"\{date(?:-(\d+))?\}")
