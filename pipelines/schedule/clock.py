@@ -19,6 +19,8 @@ from pipelines.schedule.cron import DAYS
 from pipelines.schedule.job import HARMLESS, Job, child_environment
 
 log = logging.getLogger("longstrand.schedule")
+# What a shell says of a command that it cannot start.
+_NOT_STARTED = 127
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,24 @@ class Runner:
         with self._lock:
             if self._stopping:
                 return
-            # In a session of its own: Ctrl-C reaches us, and we stop it with SIGTERM.
-            child = self._child = subprocess.Popen(
-                self.job.argv(due),
-                cwd=self.job.folder,
-                env=child_environment(),
-                stdout=sys.stderr.fileno(),
-                start_new_session=True,
-            )
+            try:
+                child = self._child = self._started(due)
+            except OSError as error:
+                log.error("job not started: %s", error, extra={"facts": facts})
+                self.ended.append(Ended(due, _NOT_STARTED))
+                return
         log.info("job started", extra={"facts": {**facts, "pid": child.pid}})
         self._note(Ended(due, child.wait()), facts)
+
+    def _started(self, due: datetime) -> subprocess.Popen[bytes]:
+        # In a session of its own: Ctrl-C reaches us, and we stop it with SIGTERM.
+        return subprocess.Popen(
+            self.job.argv(due),
+            cwd=self.job.folder,
+            env=child_environment(),
+            stdout=sys.stderr.fileno(),
+            start_new_session=True,
+        )
 
     def _note(self, ended: Ended, facts: dict[str, Any]) -> None:
         with self._lock:

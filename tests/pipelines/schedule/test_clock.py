@@ -86,6 +86,15 @@ def test_a_failed_job_is_an_error_line_and_the_next_one_starts(
     assert [(r.levelname, vars(r)["facts"]["exit_code"]) for r in ends] == [(level, code)] * 2
 
 
+def test_a_job_that_cannot_be_started_is_a_failure_and_no_end(
+    job: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = Runner(job(python="/nowhere/python"))
+    runner.run(datetime.now(UTC))
+    assert "job not started: [Errno 2]" in caplog.text
+    assert [one.harmless for one in runner.ended] == [False]
+
+
 def test_starts_that_fall_due_while_the_job_runs_become_one(
     job: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
