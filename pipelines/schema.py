@@ -51,7 +51,8 @@ class TrainerSchema:
 
 @dataclass
 class LoggerSchema:
-    """`csv` writes metrics.csv a fold under logs/ in the run folder; `none` writes none."""
+    """`csv` writes metrics.csv and `tensorboard` its events, a fold, under logs/ in the run folder;
+    `none` writes none."""
 
     kind: str = MISSING
 
@@ -62,6 +63,15 @@ class JobSchema:
     pipelines.prom."""
 
     prom: str | None = "${oc.env:LONGSTRAND_PROM,null}"
+
+
+@dataclass
+class MlflowLoggerSchema:
+    """One MLflow run a fold, in `experiment`."""
+
+    kind: str = "mlflow"
+    uri: str = MISSING
+    experiment: str = "longstrand"
 
 
 @dataclass
@@ -105,6 +115,13 @@ class SimulateSchema:
 @dataclass
 class FolderRegistrySchema:
     kind: str = "folder"
+    root: str = MISSING
+
+
+@dataclass
+class MlflowRegistrySchema:
+    kind: str = "mlflow"
+    uri: str = MISSING
     root: str = MISSING
 
 
@@ -191,9 +208,11 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,
+    ("schema", "mlflow_logger"): MlflowLoggerSchema,
     ("schema", "engine"): EngineSchema,
     ("schema", "registry_command"): RegistryCommandSchema,
     ("schema/registry", "folder"): FolderRegistrySchema,
+    ("schema/registry", "mlflow"): MlflowRegistrySchema,
 }
 
 
