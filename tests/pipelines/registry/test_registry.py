@@ -126,6 +126,16 @@ def test_verify_names_the_damaged_version_and_it_cannot_be_promoted(
     assert registry.aliases("fraud") == {}
 
 
+def test_a_repeat_does_not_find_a_damaged_version(
+    registry: Registry, bundle: Make, tmp_path: Path
+) -> None:
+    source = bundle("one")
+    registry.publish("fraud", source)
+    damage(tmp_path, "one", "metrics.json")
+    assert registry.publish("fraud", source).number == 2
+    assert list(registry.verify("fraud")) == ["v0001"]
+
+
 def test_a_second_holder_hears_who_holds_the_model(registry: Registry) -> None:
     with registry.lock("fraud"), pytest.raises(LockHeldError) as refused:  # noqa: SIM117
         with registry.lock("fraud"):
