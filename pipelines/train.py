@@ -19,6 +19,7 @@ from core.contract import Domain, Fold, Metric, Source, Task
 from core.errors import ConfigError, DataContractError
 from pipelines import build, choose, cli, runs
 from pipelines.domains import load_domain
+from pipelines.log import about, stage
 from pipelines.tries import Bench, fold_seed
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Job:
 def train(config: DictConfig) -> dict[str, Any]:
     """One run: every fold, metrics, bundle, report. Returns the summary."""
     domain = load_domain(config.domain.name)
+    about(domain=domain.name)
     settings = build.domain_config(config.domain)
     build.tune_process(config.threads)
     _check_needs(config.needs)
@@ -75,23 +77,29 @@ def _first_pattern(node: DictConfig) -> Pattern:
 def _train(
     config: DictConfig, domain: Domain, settings: Any, encoder: EncoderConfig, run: runs.Run
 ) -> dict[str, Any]:
+    about(run=str(run.path))
     with runs.held(run), runs.logged(run.path / "train.log"):
-        settings = _with_data(domain, settings, run.path)
-        source = domain.open(settings, "train")
-        runs.check_data(run, source.fingerprint())
-        set_aside = _note_set_aside(source, run.path)
+        with stage("open") as done:
+            settings = _with_data(domain, settings, run.path)
+            source = domain.open(settings, "train")
+            runs.check_data(run, source.fingerprint())
+            done["set_aside"] = set_aside = _note_set_aside(source, run.path)
         task = domain.task(settings)
-        folds = task.folds(source)
+        with stage("folds") as done:
+            folds = task.folds(source)
+            done["folds"] = len(folds)
         encoders, choice = dict.fromkeys((fold.name for fold in folds), encoder), None
         if config.attention.kind == "auto":
             bench = Bench(config, source, task, run.path / "tries")
-            choice = choose.choose(bench, folds, encoder, run)
+            with stage("choose"):
+                choice = choose.choose(bench, folds, encoder, run)
             encoders = choose.encoders(choice, encoder)
         job = Job(config, run, source, task, encoders, choice)
-        log.info("%s: %d training(s) of %d steps", run.path, len(folds), config.trainer.steps)
         predictions = _out_of_fold(job, folds)
-        metrics = _metrics(job, folds, predictions)
-        _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
+        with stage("metrics", rows=predictions.height):
+            metrics = _metrics(job, folds, predictions)
+        with stage("bundle"):
+            _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
     return {
         "command": "train",
         "domain": domain.name,
@@ -147,8 +155,10 @@ def _fold(job: Job, fold: Fold, index: int) -> pl.DataFrame | None:
     folder = job.run.path / "checkpoints" / fold.name
     finished = folder / "finished.json"
     if not finished.is_file():
-        _train_fold(job, fold, index, folder)
-        runs.write_json(finished, {"steps": job.config.trainer.steps})
+        steps = job.config.trainer.steps
+        with stage("train", fold=fold.name, rows=len(fold.train), steps=steps):
+            _train_fold(job, fold, index, folder)
+        runs.write_json(finished, {"steps": steps})
     return pl.read_parquet(folder / "test.parquet") if len(fold.test) else None
 
 
@@ -160,7 +170,6 @@ def _train_fold(job: Job, fold: Fold, index: int, folder: Path) -> None:
 
     task, source = job.task, job.source
     seed = fold_seed(job.config, index)
-    log.info("fold %s: train %d, test %d rows", fold.name, len(fold.train), len(fold.test))
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = task.fit_tokenizer(source, fold.train)
     lightning.seed_everything(seed, verbose=False)
