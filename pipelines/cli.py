@@ -135,6 +135,8 @@ def _refuse_missing(config: DictConfig) -> None:
 
 def job_suffix() -> str:
     """`-<n>` in job n of a --multirun, else nothing: each job has its own run folder."""
+    if not HydraConfig.initialized():  # a command called from Python, not from a shell
+        return ""
     config = HydraConfig.get()
     return (
         f"-{config.job.num}" if config.mode is not None and config.mode.name == "MULTIRUN" else ""

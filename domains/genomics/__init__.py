@@ -78,12 +78,16 @@ class GenomicsDomain:
     def carried(self, config: GenomicsConfig) -> GenomicsConfig:
         """The same config with absolute paths."""
         data = config.data
+        tracks = {
+            name: replace(track, path=str(Path(track.path).resolve()))
+            for name, track in data.tracks.items()
+        }
         paths = {
             name: str(Path(path).resolve())
             for name in ("fasta", "annotation", "variants")
             if (path := getattr(data, name)) is not None
         }
-        return replace(config, data=replace(data, **paths))
+        return replace(config, data=replace(data, tracks=tracks, **paths))
 
 
 domain = GenomicsDomain()

@@ -1,4 +1,5 @@
-"""Gene structure as numbers a base: codon place, exon, intron, UTR, start codon, splice sites."""
+"""Gene structure as numbers a base: codon place, length of the coding sequence, exon, intron, UTR,
+start codon, splice sites."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ _KINDS = (
     "codon1",
     "codon2",
     "start",
+    "coding_length",
     "exon",
     "intron",
     "utr5",
@@ -22,6 +24,12 @@ CHANNELS = tuple(f"{strand}_{kind}" for strand in ("plus", "minus") for kind in 
 # Channels are kept as int8 hundredths: a quarter of the memory of float32 on a whole genome.
 UNIT = 100
 SPLICE_CAP = 256
+LENGTH_CAP = 2**16
+
+
+def length_level(bases: int) -> float:
+    """Length of a coding sequence on a log scale: 0 for one base, 1 from LENGTH_CAP bases on."""
+    return float(np.log(min(max(bases, 1), LENGTH_CAP)) / np.log(LENGTH_CAP))
 
 
 def splice_level(distance: np.ndarray) -> np.ndarray:
@@ -33,8 +41,9 @@ def channels_of(length: int, transcripts: list[Transcript]) -> np.ndarray:
     """int8 [length, len(CHANNELS)] in hundredths.
 
     Codon place, start codon, exon, intron and UTR are 0 or 1 (several may be 1 where genes
-    overlap). Donor and acceptor are `splice_level`, positive on the intron side of the border
-    and negative on the exon side.
+    overlap). Coding length is `length_level`, of the longest gene where they overlap. Donor and
+    acceptor are `splice_level`, positive on the intron side of the border and negative on the
+    exon side.
     """
     out = np.zeros((length, len(CHANNELS)), dtype=np.int8)
     for transcript in transcripts:
@@ -44,6 +53,9 @@ def channels_of(length: int, transcripts: list[Transcript]) -> np.ndarray:
         for place in range(3):
             out[coding[place::3], column[f"codon{place}"]] = UNIT
         out[coding[:3], column["start"]] = UNIT
+        level = round(length_level(len(coding)) * UNIT)
+        longest = out[:, column["coding_length"]]
+        longest[coding] = np.maximum(longest[coding], level)
         for start, end in transcript.exons:
             out[start:end, column["exon"]] = UNIT
         _mark_untranslated(out, transcript, column)

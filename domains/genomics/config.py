@@ -27,12 +27,14 @@ class SplitConfig:
     """How labelled variants become folds. Never by variant: neighbours share their context.
 
     Args:
-        kind: blocks (fold = ((POS - 1) // block) % folds), contig, or info (groups named by a
-            field of the variant file, such as the assayed exon).
-        block: bases a block, for kind=blocks.
+        kind: blocks (fold = ((POS - 1) // block) % folds), stretches (the same blocks, but a fold
+            is a run of neighbouring ones), contig, or info (groups named by a field of the variant
+            file, such as the assayed exon).
+        block: bases a block, for kind=blocks and kind=stretches.
         folds: number of outer folds.
         field: INFO field or TSV column with the group, for kind=info.
-        validation: share of a fold's training groups that is held back from training.
+        validation: share of a fold's training groups that is held back from training, to
+            calibrate classes or to choose by (attention=auto); 0 where nothing needs it.
         purge: labels within this many bases of a test label are not trained on.
     """
 
@@ -44,20 +46,37 @@ class SplitConfig:
     purge: int = 30
 
     def __post_init__(self) -> None:
-        _one_of("data.split.kind", self.kind, ("blocks", "contig", "info"))
+        _one_of("data.split.kind", self.kind, ("blocks", "stretches", "contig", "info"))
         _at_least("data.split.block", self.block, 1)
         _at_least("data.split.folds", self.folds, 2)
         _at_least("data.split.purge", self.purge, 0)
-        if not 0 < self.validation < 0.5:
+        if not 0 <= self.validation < 0.5:
             raise ConfigError(
-                f"data.split.validation: found {self.validation}, expected a share above 0 and "
-                "below 0.5"
+                f"data.split.validation: found {self.validation}, expected a share from 0 to below "
+                "0.5"
             )
         if (self.kind == "info") != (self.field is not None):
             raise ConfigError(
                 f"data.split: kind={self.kind} with field={self.field}; kind=info needs the field "
                 "that names the groups, the other kinds take none"
             )
+
+
+@dataclass
+class TrackConfig:
+    """A number for each of some bases, such as conservation.
+
+    Args:
+        path: bedGraph, plain or gzip.
+        cap: values are counted in shares of it and cut off there, so that they suit a network.
+    """
+
+    path: str = ""
+    cap: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.cap > 0:
+            raise ConfigError(f"data.tracks.cap: found {self.cap}, expected above 0")
 
 
 @dataclass
@@ -90,6 +109,7 @@ class GenomicsData:
         source: simulated (written by this domain) or files.
         fasta: reference sequence: FASTA, plain or bgzip, or a GenBank record.
         annotation: GFF3, GTF or GenBank; none leaves the gene channels at 0.
+        tracks: numeric input channels by name.
         variants: labelled SNVs: VCF (.vcf, .vcf.gz, .bcf) or a table with the columns chrom, pos,
             ref, alt (.tsv, .tsv.gz).
         label: INFO field or column that holds the label.
@@ -104,6 +124,7 @@ class GenomicsData:
     source: str = "simulated"
     fasta: Optional[str] = None  # noqa: UP045
     annotation: Optional[str] = None  # noqa: UP045
+    tracks: dict[str, TrackConfig] = field(default_factory=dict)
     variants: Optional[str] = None  # noqa: UP045
     label: str = "EFFECT"
     label_kind: str = "regression"
@@ -125,6 +146,11 @@ class GenomicsData:
             raise ConfigError(
                 f"data.positive: found {list(self.positive)} with label_kind={self.label_kind}; "
                 "classification needs the label values that count as 1, regression takes none"
+            )
+        if self.label_kind == "classification" and self.split.validation == 0:
+            raise ConfigError(
+                "data.split.validation: found 0 with label_kind=classification; probabilities are "
+                "calibrated on held-back groups, so give it a share above 0"
             )
         if self.min_field is None and self.min_value != 0.0:
             raise ConfigError(

@@ -47,7 +47,9 @@ class EffectTask:
     def fit_tokenizer(self, source: LabelledSource, rows: pl.Series) -> EffectTokenizer:
         chosen = source.select(rows)
         damaging = damaging_direction(source, chosen)
-        return EffectTokenizer.fit(chosen, self.config.data.label_kind, damaging)
+        return EffectTokenizer.fit(
+            chosen, self.config.data.label_kind, damaging, source.reference.channel_names
+        )
 
     def load_tokenizer(self, state: Mapping[str, Any]) -> EffectTokenizer:
         return EffectTokenizer.from_dict(state)
@@ -65,7 +67,10 @@ class EffectTask:
 
         chosen = source.select(rows)
         if chosen.is_empty():
-            raise TooFewLabelsError("no labelled allele to train on")
+            raise TooFewLabelsError(
+                "no labelled allele to train on, or to compare by: attention=auto needs "
+                "data.split.validation above 0"
+            )
         windows = TrainingWindows(
             source.reference,
             tokenizer,
@@ -111,6 +116,7 @@ class EffectTask:
         """
         from domains.genomics.tile import score_positions
 
+        tokenizer.check_channels(source.reference.channel_names)
         chosen = source.select(rows)
         chrom, pos, alt = (chosen[c].to_numpy() for c in ("chrom", "pos", "alt"))
         raw = np.empty(len(chosen))
@@ -179,6 +185,7 @@ class EffectTask:
         from domains.genomics.scoring import EffectScorer
 
         tokenizer, module = restore(bundle, self)
+        tokenizer.check_channels(source.reference.channel_names)
         return EffectScorer(
             source,
             module,

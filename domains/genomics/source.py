@@ -1,4 +1,4 @@
-"""Opened input: the reference with its gene channels, and labelled alleles to learn from."""
+"""Opened input: the reference with its channels, and labelled alleles to learn from."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ from domains.genomics.codon import coding_sites
 from domains.genomics.config import GenomicsConfig, GenomicsData
 from domains.genomics.contig import GENBANK, Genome, read_genome
 from domains.genomics.split import with_groups
+from domains.genomics.track import Track, read_track
 from domains.genomics.transcript import Transcript
 
 
 class Reference:
-    """Genome and annotation; channels and codon sites of a contig are made when first asked for."""
+    """Genome, annotation and tracks; channels and codon sites of a contig are made when first
+    asked for."""
 
-    def __init__(self, genome: Genome, transcripts: Sequence[Transcript]) -> None:
-        self.genome = genome
+    def __init__(
+        self, genome: Genome, transcripts: Sequence[Transcript], tracks: Sequence[Track] = ()
+    ) -> None:
+        self.genome, self.tracks = genome, tracks
+        extra = [name for track in tracks for name in track.channel_names]
+        self.channel_names = (*CHANNELS, *extra)
         self.transcripts: dict[str, list[Transcript]] = {}
         for transcript in transcripts:
             self.transcripts.setdefault(transcript.contig, []).append(transcript)
@@ -40,10 +46,12 @@ class Reference:
         return self.genome.contigs[contig]
 
     def channels(self, contig: str) -> np.ndarray:
-        """int8 [length, channels], hundredths (`domains.genomics.channel`)."""
+        """int8 [length, len(channel_names)], hundredths (`domains.genomics.channel`)."""
         if contig not in self._channels:
-            genes = self.transcripts.get(contig, [])
-            self._channels[contig] = channels_of(len(self.sequence(contig)), genes)
+            length = len(self.sequence(contig))
+            genes = channels_of(length, self.transcripts.get(contig, []))
+            tracks = [track.channels(contig, length) for track in self.tracks]
+            self._channels[contig] = np.concatenate([genes, *tracks], axis=1)
         return self._channels[contig]
 
     def sites(self, contig: str) -> np.ndarray:
@@ -55,7 +63,7 @@ class Reference:
 
 
 def open_reference(data: GenomicsData) -> Reference:
-    """Read the FASTA and the annotation that the config names."""
+    """Read the FASTA, the annotation and the tracks that the config names."""
     if data.fasta is None:
         raise ConfigError(
             "data.fasta: found none; name the reference with data.source=files data.fasta=PATH"
@@ -65,7 +73,8 @@ def open_reference(data: GenomicsData) -> Reference:
     if annotated is None and Path(data.fasta).suffix in GENBANK:
         annotated = data.fasta
     transcripts = read_annotation(Path(annotated), genome) if annotated else []
-    return Reference(genome, transcripts)
+    tracks = [read_track(name, track, genome) for name, track in data.tracks.items()]
+    return Reference(genome, transcripts, tracks)
 
 
 class LabelledSource:
@@ -113,13 +122,15 @@ class LabelledSource:
         """SHA-256 over the bytes of every input file and over how they are read."""
         data = self.config.data
         digest = hashlib.sha256()
-        for path in (data.fasta, data.annotation, data.variants):
+        tracks = [data.tracks[name].path for name in sorted(data.tracks)]
+        for path in (data.fasta, data.annotation, data.variants, *tracks):
             if path is not None:
                 digest.update(Path(path).read_bytes())
         # Names and places of files are not data: the same bytes elsewhere are the same input.
-        how = {
-            k: v for k, v in asdict(data).items() if k not in ("fasta", "annotation", "variants")
-        }
+        how = asdict(data)
+        for name in ("fasta", "annotation", "variants", "tracks"):
+            del how[name]
+        how["tracks"] = {name: track.cap for name, track in data.tracks.items()}
         digest.update(json.dumps(how, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -148,7 +159,7 @@ class LabelledSource:
                     values[f"share_{base}>{other}"] = float(cast(float, share) or 0.0)
         covered = {
             name: [self.reference.channels(c)[:, i] != 0 for c in self.reference.genome.contigs]
-            for i, name in enumerate(CHANNELS)
+            for i, name in enumerate(self.reference.channel_names)
         }
         for name, parts in covered.items():
             values[f"covered_{name}"] = float(np.concatenate(parts).mean())

@@ -20,11 +20,17 @@ def with_groups(variants: pl.DataFrame, split: SplitConfig) -> pl.DataFrame:
     Args:
         variants: columns chrom, pos (0-based), group_field.
     """
+    block = pl.col("pos") // split.block
     if split.kind == "blocks":
-        block = pl.col("pos") // split.block
         grouped = variants.with_columns(
             group=pl.col("chrom") + ":" + block.cast(pl.String),
             outer=(block % split.folds).cast(pl.Int64),
+        )
+    elif split.kind == "stretches":
+        place = pl.struct("chrom", block).rank("dense") - 1
+        grouped = variants.with_columns(
+            group=pl.col("chrom") + ":" + block.cast(pl.String),
+            outer=(place * split.folds // (place.max() + 1)).cast(pl.Int64),
         )
     else:
         column = "chrom" if split.kind == "contig" else "group_field"
@@ -73,11 +79,11 @@ def make_folds(variants: pl.DataFrame, split: SplitConfig) -> list[Fold]:
 
 
 def _fold(name: str, inner: pl.DataFrame, test: pl.DataFrame, split: SplitConfig) -> Fold:
-    held = _validation_groups(inner, split)
+    held = _validation_groups(inner, split) if split.validation else []
     validation = far_from(inner.filter(pl.col("group").is_in(held)), test, split.purge)
     train = far_from(inner.filter(~pl.col("group").is_in(held)), test, split.purge)
     train = far_from(train, validation, split.purge)
-    if train.is_empty() or validation.is_empty():
+    if train.is_empty() or (validation.is_empty() and split.validation):
         raise TooFewLabelsError(
             f"data.split: {name} is left with {len(train)} training and {len(validation)} "
             "validation labels; give it more groups (data.split.kind, block) or fewer folds"

@@ -32,26 +32,32 @@ class EffectTokenizer:
     damaging: int = 0
 
     @staticmethod
-    def fit(rows: pl.DataFrame, label_kind: str, damaging: int = 0) -> EffectTokenizer:
+    def fit(
+        rows: pl.DataFrame,
+        label_kind: str,
+        damaging: int = 0,
+        channels: tuple[str, ...] = CHANNELS,
+    ) -> EffectTokenizer:
         """Mean and standard deviation of the labels, each counted by its weight.
 
         Args:
             rows: training rows with label and weight.
         """
         if label_kind == "classification":
-            return EffectTokenizer(label_kind, 0.0, 1.0)
+            return EffectTokenizer(label_kind, 0.0, 1.0, channels)
         label, weight = rows["label"].to_numpy(), rows["weight"].to_numpy()
         mean = float(np.average(label, weights=weight))
         scale = float(np.sqrt(np.average((label - mean) ** 2, weights=weight)))
         scale = scale if scale > 0 else 1.0
-        return EffectTokenizer(label_kind, mean, scale, damaging=damaging)
+        return EffectTokenizer(label_kind, mean, scale, channels, damaging)
 
     @staticmethod
     def from_dict(state: Mapping[str, Any]) -> EffectTokenizer:
-        """Raises ConfigError where the channels are not those this version makes."""
+        """Raises ConfigError where the gene channels are not those this version makes."""
         channels = tuple(state.get("channels", ()))
-        if channels != CHANNELS:
-            unknown = sorted(set(channels) ^ set(CHANNELS))
+        genes = channels[: len(CHANNELS)]
+        if genes != CHANNELS:
+            unknown = sorted(set(genes) ^ set(CHANNELS))
             raise ConfigError(
                 f"tokenizer.json: the channels differ from this version's ({', '.join(unknown)}); "
                 "retrain, or use the version of longstrand that wrote the bundle"
@@ -72,6 +78,16 @@ class EffectTokenizer:
             "channels": list(self.channels),
             "damaging": self.damaging,
         }
+
+    def check_channels(self, found: tuple[str, ...]) -> None:
+        """Raises ConfigError where an opened reference has other tracks than training had."""
+        if found != self.channels:
+            names = [t[len(CHANNELS) :: 2] for t in (found, self.channels)]
+            told = [", ".join(n) or "none" for n in names]
+            raise ConfigError(
+                f"data.tracks: found {told[0]}, expected {told[1]}, in this order, as in training; "
+                "name each with config.data.tracks.NAME.path=FILE"
+            )
 
     def to_model(self, label: np.ndarray) -> np.ndarray:
         """Label unit -> model unit."""

@@ -63,10 +63,12 @@ class VariantFile:
         return self.text.body()
 
     def fingerprint(self) -> str:
-        """SHA-256 over the bytes of the VCF, the reference and the annotation, and the aliases."""
+        """SHA-256 over the bytes of the VCF, the reference, the annotation and the tracks, and the
+        aliases."""
         data = self.config.data
         digest = hashlib.sha256(json.dumps(dict(data.contig_alias), sort_keys=True).encode())
-        for path in (self.path, data.fasta, data.annotation):
+        tracks = [data.tracks[name].path for name in sorted(data.tracks)]
+        for path in (self.path, data.fasta, data.annotation, *tracks):
             if path is None:
                 digest.update(b"none")
                 continue
