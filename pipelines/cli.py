@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from core.errors import ConfigError, LongstrandError, Preempted
+from core.training import launch
 from pipelines.domains import domain_names
 from pipelines.schema import register_schemas
 
@@ -63,6 +64,8 @@ def run(command: Command, config_name: str) -> None:
 def _guarded(command: Command, config: DictConfig) -> None:
     start = time.perf_counter()
     signal.signal(signal.SIGTERM, _stop)
+    if launch.rank() > 0:  # what it does the first process does too, and tells
+        logging.getLogger().setLevel(logging.WARNING)
     try:
         _refuse_missing(config)
         summary = command(config)
@@ -100,6 +103,8 @@ def _refuse_missing(config: DictConfig) -> None:
 
 
 def _print_summary(summary: dict[str, Any], start: float) -> None:
+    if launch.rank() > 0:
+        return
     summary["seconds"] = round(time.perf_counter() - start, 1)
     sys.stderr.flush()
     print(json.dumps(summary, allow_nan=False), flush=True)
