@@ -9,20 +9,20 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from core.contract import Domain, Fold, Metric, Source
-from core.errors import ConfigError
+from core.contract import Domain, Fold, Metric, Source, Task
+from core.errors import ConfigError, DataContractError
 from core.training import launch
 from pipelines import build, choose, cli, runs
 from pipelines.domains import load_domain
-from pipelines.folds import Job, out_of_fold, write_parquet
-from pipelines.tries import Bench
+from pipelines.learn import Lesson, learn, write_parquet
+from pipelines.tries import Bench, fold_seed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,6 +31,19 @@ if TYPE_CHECKING:
     from core.model.encoder import EncoderConfig
 
 log = logging.getLogger("longstrand.train")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the folds of one run share. `encoders` has one a fold by name: they differ only where
+    attention=auto chose a pattern each, which `choice` records."""
+
+    config: DictConfig
+    run: runs.Run
+    source: Source
+    task: Task
+    encoders: Mapping[str, EncoderConfig]
+    choice: Mapping[str, Any] | None
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -42,7 +55,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     domain = load_domain(config.domain.name)
     settings = build.domain_config(config.domain)
     build.use_threads(config.threads)
-    _check_needs(config.needs)
+    check_needs(config.needs)
     encoder = build.encoder(config, _first_pattern(config.attention))
     build.fitting(config.trainer)
 
@@ -85,12 +98,12 @@ def _train(
         def begin() -> Any:
             until_the_end.enter_context(runs.held(run))
             until_the_end.enter_context(runs.logged(run.path / "train.log"))
-            return _with_data(domain, settings, run.path)
+            return with_data(domain, settings, run.path)
 
         settings = from_first(begin)
         source = domain.open(settings, "train")
         from_first(lambda: runs.check_data(run, source.fingerprint()))
-        set_aside = from_first(lambda: _note_set_aside(source, run.path))
+        set_aside = from_first(lambda: note_set_aside(source, run.path))
         task = domain.task(settings)
         folds = task.folds(source)
         encoders, choice = dict.fromkeys((fold.name for fold in folds), encoder), None
@@ -100,7 +113,7 @@ def _train(
             encoders = choose.encoders(choice, encoder)
         job = Job(config, run, source, task, encoders, choice)
         log.info("%s: %d training(s) of %d steps", run.path, len(folds), config.trainer.steps)
-        predictions = out_of_fold(job, folds)
+        predictions = _out_of_fold(job, folds)
         if launch.rank() > 0:
             return {}
         metrics = _metrics(job, folds, predictions)
@@ -117,7 +130,7 @@ def _train(
     }
 
 
-def _note_set_aside(source: Source, folder: Path) -> int:
+def note_set_aside(source: Source, folder: Path) -> int:
     """Rows that broke the data contract, listed in set_aside.csv; returns how many."""
     bad = source.set_aside().collect()
     if bad.height:
@@ -125,7 +138,8 @@ def _note_set_aside(source: Source, folder: Path) -> int:
     return build.distinct_rows(bad)
 
 
-def _check_needs(path: str | None) -> None:
+def check_needs(path: str | None) -> None:
+    """Raises ConfigError where the data that an experiment reads is not there."""
     if path is not None and not Path(path).exists():
         raise ConfigError(
             f"experiment: found no data at {path}; set LONGSTRAND_DATA to the folder that holds it "
@@ -133,7 +147,7 @@ def _check_needs(path: str | None) -> None:
         )
 
 
-def _with_data(domain: Domain, settings: Any, folder: Path) -> Any:
+def with_data(domain: Domain, settings: Any, folder: Path) -> Any:
     """Point a simulated source at files written into the run folder, once."""
     if settings.data.source != "simulated":
         return settings
@@ -142,6 +156,33 @@ def _with_data(domain: Domain, settings: Any, folder: Path) -> Any:
         with runs.replacing(out) as temporary:
             domain.simulate(settings, temporary)
     return domain.simulated(settings, out)
+
+
+def _out_of_fold(job: Job, folds: Sequence[Fold]) -> pl.DataFrame:
+    import polars as pl
+
+    if not folds:
+        raise DataContractError("no fold could be made: no labelled row passed the filters")
+    parts = [_fold(job, fold, index) for index, fold in enumerate(folds)]
+    return pl.concat([part for part in parts if part is not None])
+
+
+def _fold(job: Job, fold: Fold, index: int) -> pl.DataFrame | None:
+    """Train one fold, or read what an earlier start of this run has finished."""
+    import polars as pl
+
+    from core.training.processes import from_first
+
+    folder = job.run.path / "checkpoints" / fold.name
+    finished = folder / "finished.json"
+    if not from_first(finished.is_file):
+        log.info("fold %s: train %d, test %d rows", fold.name, len(fold.train), len(fold.test))
+        config, encoder, seed = job.config, job.encoders[fold.name], fold_seed(job.config, index)
+        logs = job.run.path / "logs" / fold.name
+        learn(Lesson(config, job.source, job.task, fold, encoder, seed, folder, logs))
+        steps = {"steps": job.config.trainer.steps}
+        from_first(lambda: runs.write_json(finished, steps))
+    return pl.read_parquet(folder / "test.parquet") if len(fold.test) else None
 
 
 def _metrics(job: Job, folds: Sequence[Fold], predictions: pl.DataFrame) -> list[Metric]:
