@@ -58,6 +58,16 @@ class LoggerSchema:
 
 
 @dataclass
+class EngineSchema:
+    """Who scores partitions: `local` is this process, or `workers` processes where that is more
+    than one; `ray` is as many actors, on this machine or on the cluster at `address`."""
+
+    kind: str = "local"
+    workers: int = 1
+    address: str | None = None
+
+
+@dataclass
 class TrainSchema:
     """python -m pipelines.train"""
 
@@ -124,7 +134,8 @@ class ScoreSchema:
     output: str = MISSING
     history: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
-    threads: int = 0
+    engine: Any = MISSING
+    threads: int = 1
 
 
 _SCHEMAS: dict[tuple[str | None, str], Any] = {
@@ -135,6 +146,7 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,
+    ("schema", "engine"): EngineSchema,
     ("schema", "registry_command"): RegistryCommandSchema,
     ("schema/registry", "folder"): FolderRegistrySchema,
 }
