@@ -24,7 +24,7 @@ class Lesson:
     """What one training needs.
 
     Args:
-        config: groups trainer and logger.
+        config: groups trainer and logger, and what a logger is told.
         folder: where tokenizer.json, calibration.json, model.safetensors and, where the fold has
             test rows, test.parquet come to lie.
         logs: where the loss is followed.
@@ -79,7 +79,7 @@ def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:
         build.fitting(config.trainer),
         lesson.folder,
         lesson.seed,
-        build.loggers(config.logger, lesson.logs),
+        build.loggers(config.logger, lesson.logs, build.parameters(config)),
     )
     return tokenizer, module
 

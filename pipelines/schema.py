@@ -52,9 +52,19 @@ class TrainerSchema:
 
 @dataclass
 class LoggerSchema:
-    """`csv` writes metrics.csv a fold under logs/ in the run folder; `none` writes none."""
+    """`csv` writes metrics.csv and `tensorboard` its events, a fold, under logs/ in the run folder;
+    `none` writes none."""
 
     kind: str = MISSING
+
+
+@dataclass
+class MlflowLoggerSchema:
+    """One MLflow run a fold, in `experiment`."""
+
+    kind: str = "mlflow"
+    uri: str = MISSING
+    experiment: str = "longstrand"
 
 
 @dataclass
@@ -98,6 +108,13 @@ class SimulateSchema:
 @dataclass
 class FolderRegistrySchema:
     kind: str = "folder"
+    root: str = MISSING
+
+
+@dataclass
+class MlflowRegistrySchema:
+    kind: str = "mlflow"
+    uri: str = MISSING
     root: str = MISSING
 
 
@@ -146,9 +163,11 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,
+    ("schema", "mlflow_logger"): MlflowLoggerSchema,
     ("schema", "engine"): EngineSchema,
     ("schema", "registry_command"): RegistryCommandSchema,
     ("schema/registry", "folder"): FolderRegistrySchema,
+    ("schema/registry", "mlflow"): MlflowRegistrySchema,
 }
 
 

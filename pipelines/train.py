@@ -56,6 +56,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     settings = build.domain_config(config.domain)
     build.use_threads(config.threads)
     check_needs(config.needs)
+    build.check_logger(config.logger)
     encoder = build.encoder(config, _first_pattern(config.attention))
     build.fitting(config.trainer)
 
