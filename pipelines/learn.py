@@ -79,9 +79,16 @@ def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:
         build.fitting(config.trainer),
         lesson.folder,
         lesson.seed,
-        build.loggers(config.logger, lesson.logs, build.parameters(config)),
+        _loggers(lesson),
     )
     return tokenizer, module
+
+
+def _loggers(lesson: Lesson) -> list[Any]:
+    if launch.rank() > 0:
+        return []
+    config = lesson.config
+    return build.loggers(config.logger, lesson.logs, build.parameters(config))
 
 
 def predicted(
