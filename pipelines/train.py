@@ -22,6 +22,7 @@ from core.training import launch
 from pipelines import build, choose, cli, runs
 from pipelines.domains import load_domain
 from pipelines.learn import Lesson, learn, write_parquet
+from pipelines.log import about, stage
 from pipelines.tries import Bench, fold_seed
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     opens the run folder and writes into it.
     """
     domain = load_domain(config.domain.name)
+    about(domain=domain.name)
     settings = build.domain_config(config.domain)
     build.use_threads(config.threads)
     check_needs(config.needs)
@@ -94,31 +96,37 @@ def _train(
 ) -> dict[str, Any]:
     from core.training.processes import from_first
 
+    about(run=str(run.path))
     with contextlib.ExitStack() as until_the_end:
 
-        def begin() -> Any:
+        def hold() -> None:
             until_the_end.enter_context(runs.held(run))
             until_the_end.enter_context(runs.logged(run.path / "train.log"))
-            return with_data(domain, settings, run.path)
 
-        settings = from_first(begin)
-        source = domain.open(settings, "train")
-        from_first(lambda: runs.check_data(run, source.fingerprint()))
-        set_aside = from_first(lambda: note_set_aside(source, run.path))
+        from_first(hold)
+        with stage("open") as done:
+            settings = from_first(lambda: with_data(domain, settings, run.path))
+            source = domain.open(settings, "train")
+            from_first(lambda: runs.check_data(run, source.fingerprint()))
+            done["set_aside"] = set_aside = from_first(lambda: note_set_aside(source, run.path))
         task = domain.task(settings)
-        folds = task.folds(source)
+        with stage("folds") as done:
+            folds = task.folds(source)
+            done["folds"] = len(folds)
         encoders, choice = dict.fromkeys((fold.name for fold in folds), encoder), None
         if config.attention.kind == "auto":
             bench = Bench(config, source, task, run.path / "tries")
-            choice = choose.choose(bench, folds, encoder, run)
+            with stage("choose"):
+                choice = choose.choose(bench, folds, encoder, run)
             encoders = choose.encoders(choice, encoder)
         job = Job(config, run, source, task, encoders, choice)
-        log.info("%s: %d training(s) of %d steps", run.path, len(folds), config.trainer.steps)
         predictions = _out_of_fold(job, folds)
         if launch.rank() > 0:
             return {}
-        metrics = _metrics(job, folds, predictions)
-        _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
+        with stage("metrics", rows=predictions.height):
+            metrics = _metrics(job, folds, predictions)
+        with stage("bundle"):
+            _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
     return {
         "command": "train",
         "domain": domain.name,
@@ -177,12 +185,11 @@ def _fold(job: Job, fold: Fold, index: int) -> pl.DataFrame | None:
     folder = job.run.path / "checkpoints" / fold.name
     finished = folder / "finished.json"
     if not from_first(finished.is_file):
-        log.info("fold %s: train %d, test %d rows", fold.name, len(fold.train), len(fold.test))
         config, encoder, seed = job.config, job.encoders[fold.name], fold_seed(job.config, index)
-        logs = job.run.path / "logs" / fold.name
-        learn(Lesson(config, job.source, job.task, fold, encoder, seed, folder, logs))
-        steps = {"steps": job.config.trainer.steps}
-        from_first(lambda: runs.write_json(finished, steps))
+        steps, logs = config.trainer.steps, job.run.path / "logs" / fold.name
+        with stage("train", fold=fold.name, rows=len(fold.train), steps=steps):
+            learn(Lesson(config, job.source, job.task, fold, encoder, seed, folder, logs))
+        from_first(lambda: runs.write_json(finished, {"steps": steps}))
     return pl.read_parquet(folder / "test.parquet") if len(fold.test) else None
 
 
