@@ -56,7 +56,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     domain = load_domain(config.domain.name)
     about(domain=domain.name)
     settings = build.domain_config(config.domain)
-    build.use_threads(config.threads)
+    build.tune_process(config.threads)
     check_needs(config.needs)
     build.check_logger(config.logger)
     encoder = build.encoder(config, _first_pattern(config.attention))
