@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from core.errors import ConfigError, LockHeldError, LongstrandError, Preempted
+from core.training import launch
 from pipelines import prom
 from pipelines.domains import domain_names
 from pipelines.log import about, begin, configure, known
@@ -76,6 +77,8 @@ def _guarded(command: Command, config: DictConfig, name: str) -> None:
     signal.signal(signal.SIGTERM, _stop)
     begin(name)
     directory: str | None = None
+    if launch.rank() > 0:  # what it does the first process does too, and tells
+        logging.getLogger().setLevel(logging.WARNING)
     try:
         _refuse_missing(config)
         directory = OmegaConf.select(config, "prom")
@@ -93,7 +96,10 @@ def _guarded(command: Command, config: DictConfig, name: str) -> None:
 
 
 def _end(summary: dict[str, Any], code: int, start: float, directory: str | None) -> None:
-    """Metrics of the run, its summary line, and out where it failed."""
+    """Metrics of the run, its summary line, and out where it failed. Of several processes the
+    first one alone speaks."""
+    if launch.rank() > 0:
+        sys.exit(code)
     seconds = time.perf_counter() - start
     facts = known()
     command, domain = str(facts["command"]), str(facts.get("domain", "unknown"))

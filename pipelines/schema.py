@@ -45,6 +45,7 @@ class TrainerSchema:
     precision: str = "32-true"
     accelerator: str = "auto"
     deterministic: bool = True
+    strategy: str = "single"
     checkpoint_every: int = 100
     log_every: int = 50
 

@@ -38,7 +38,7 @@ def score(config: DictConfig) -> dict[str, Any]:
     """One input to one output; returns the summary."""
     from core.bundle import load_bundle
 
-    build.use_threads(config.threads)
+    build.tune_process(config.threads)
     bundle = load_bundle(bundle_folder(config.bundle, config.registry))
     domain = load_domain(bundle.domain)
     about(domain=domain.name)
