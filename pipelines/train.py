@@ -6,7 +6,6 @@ predictions and a report. With no data given it trains on the domain's simulator
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -19,6 +18,7 @@ from core.contract import Domain, Fold, Metric, Source, Task
 from core.errors import ConfigError, DataContractError
 from pipelines import build, choose, cli, runs
 from pipelines.domains import load_domain
+from pipelines.learn import Lesson, learn, reference_of, write_model, write_parquet
 from pipelines.tries import Bench, fold_seed
 
 if TYPE_CHECKING:
@@ -146,43 +146,12 @@ def _fold(job: Job, fold: Fold, index: int) -> pl.DataFrame | None:
     folder = job.run.path / "checkpoints" / fold.name
     finished = folder / "finished.json"
     if not finished.is_file():
-        _train_fold(job, fold, index, folder)
+        log.info("fold %s: train %d, test %d rows", fold.name, len(fold.train), len(fold.test))
+        config, encoder, seed = job.config, job.encoders[fold.name], fold_seed(job.config, index)
+        logs = job.run.path / "logs" / fold.name
+        learn(Lesson(config, job.source, job.task, fold, encoder, seed, folder, logs))
         runs.write_json(finished, {"steps": job.config.trainer.steps})
     return pl.read_parquet(folder / "test.parquet") if len(fold.test) else None
-
-
-def _train_fold(job: Job, fold: Fold, index: int, folder: Path) -> None:
-    import pytorch_lightning as lightning
-    from safetensors.torch import save_file
-
-    from core.training.fit import fit
-
-    task, source = job.task, job.source
-    seed = fold_seed(job.config, index)
-    log.info("fold %s: train %d, test %d rows", fold.name, len(fold.train), len(fold.test))
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = task.fit_tokenizer(source, fold.train)
-    lightning.seed_everything(seed, verbose=False)
-    module = task.module(tokenizer, job.encoders[fold.name])
-    loader = task.loader(source, tokenizer, fold.train, seed, job.config.trainer.steps)
-    fit(
-        module,
-        loader,
-        build.optimiser(job.config.trainer),
-        build.fitting(job.config.trainer),
-        folder,
-        seed,
-        build.loggers(job.config.logger, job.run.path / "logs" / fold.name),
-    )
-    calibration = task.calibrate(task.predict(module, source, tokenizer, fold.validation))
-    runs.write_json(folder / "tokenizer.json", tokenizer.to_dict())
-    runs.write_json(folder / "calibration.json", calibration.to_dict())
-    weights = {n: t.detach().cpu().contiguous() for n, t in module.state_dict().items()}
-    save_file(weights, str(folder / "model.safetensors"))
-    if len(fold.test):
-        predictions = task.predict(module, source, tokenizer, fold.test)
-        scored = build.scored(predictions, calibration, fold.name)
-        _write_parquet(scored, folder / "test.parquet")
 
 
 def _metrics(job: Job, folds: Sequence[Fold], predictions: pl.DataFrame) -> list[Metric]:
@@ -208,18 +177,12 @@ def _finish(
     job: Job, settings: Any, last: Fold, predictions: pl.DataFrame, metrics: list[Metric]
 ) -> None:
     """Write predictions, metrics, bundle and, last, the report: its presence marks the end."""
-    from safetensors.torch import load_file
-
-    from core.bundle import write_bundle
-    from core.calibration import Calibration
     from pipelines.choice_report import choice_panels, choice_table
-    from pipelines.model_card import model_card
     from pipelines.report import write_report
 
     path = job.run.path
-    _write_parquet(predictions, path / "predictions.parquet")
-    rows = [asdict(m) for m in metrics]
-    runs.write_json(path / "metrics.json", rows)
+    write_parquet(predictions, path / "predictions.parquet")
+    runs.write_json(path / "metrics.json", [asdict(m) for m in metrics])
     folder, encoder = path / "checkpoints" / last.name, job.encoders[last.name]
     manifest = {
         "domain": job.config.domain.name,
@@ -229,16 +192,8 @@ def _finish(
         "label_intervals": job.task.label_intervals(job.source, last),
         "config": plain(settings),
     }
-    write_bundle(
-        job.run.bundle,
-        manifest=manifest,
-        encoder=encoder,
-        weights=load_file(str(folder / "model.safetensors")),
-        tokenizer=json.loads((folder / "tokenizer.json").read_text()),
-        calibration=Calibration.from_dict(json.loads((folder / "calibration.json").read_text())),
-        metrics=rows,
-        model_card=model_card(manifest, encoder, metrics),
-    )
+    reference = reference_of(job.source, last, predictions)
+    write_model(job.run.bundle, folder, manifest, encoder, metrics, reference)
     panels = job.task.panels(job.source, predictions)
     tables = []
     if job.choice is not None:
@@ -262,11 +217,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     return str(value) if isinstance(value, Path) else value
-
-
-def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    with runs.replacing(path) as temporary:
-        frame.write_parquet(temporary)
 
 
 def main() -> None:

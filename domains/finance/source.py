@@ -69,27 +69,11 @@ class TransactionSource:
     def set_aside(self) -> pl.LazyFrame:
         return self._set_aside.lazy()
 
-    def reference_statistics(self) -> pl.DataFrame:
-        """Columns column, statistic, value: what later files can be compared with."""
-        numbers = [c for c in self.events.columns if c.startswith("number:")]
-        parts = [
-            self.events.select(
-                column=pl.lit(name.split(":", 1)[1]),
-                statistic=pl.lit(f"quantile_{q}"),
-                value=pl.col(name).quantile(q),
-            ).head(1)
-            for name in numbers
-            for q in (0.01, 0.25, 0.5, 0.75, 0.99)
-        ]
-        share = pl.DataFrame(
-            {
-                "column": [self.schema.label or "label"],
-                "statistic": ["mean"],
-                "value": [self.events["label"].mean()],
-            },
-            schema={"column": pl.String, "statistic": pl.String, "value": pl.Float64},
-        )
-        return pl.concat([*parts, share])
+    def fields(self, rows: pl.Series) -> pl.DataFrame:
+        """Numbers and categories of these rows by the names of their columns."""
+        chosen = self.events.filter(pl.col("row").is_in(rows.implode()))
+        names = [c for c in chosen.columns if c.startswith(("number:", "category:"))]
+        return chosen.select(pl.col(c).alias(c.split(":", 1)[1]) for c in names)
 
     def partitions(self) -> Sequence[Partition]:
         """Consecutive stretches of time; each carries the stream's state to the next."""

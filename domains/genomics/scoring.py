@@ -188,13 +188,11 @@ class VariantFile:
             .cast(SET_ASIDE)
         )
 
-    def reference_statistics(self) -> pl.DataFrame:
-        """Columns statistic, value: share of each outcome, over all alleles."""
+    def fields(self, rows: pl.Series) -> pl.DataFrame:
+        """What became of these alleles: scored, or the reason why not."""
         everything = pl.concat([self.alleles(part) for part in self.partitions()])
-        counts = everything["reason"].value_counts(sort=True)
-        return counts.select(
-            pl.col("reason").alias("statistic"), (pl.col("count") / len(everything)).alias("value")
-        )
+        chosen = everything.with_row_index("row").filter(pl.col("row").is_in(rows.implode()))
+        return chosen.select(pl.col("reason").cast(pl.String))
 
 
 class EffectScorer:

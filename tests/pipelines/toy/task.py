@@ -40,8 +40,8 @@ class ToySource:
         names = ("file", "row", "column", "found", "expected")
         return pl.LazyFrame(schema=dict.fromkeys(names, pl.String))
 
-    def reference_statistics(self) -> pl.DataFrame:
-        return self.frame.describe()
+    def fields(self, rows: pl.Series) -> pl.DataFrame:
+        return self.frame[rows.to_list()].drop("row", "y")
 
     def partitions(self) -> Sequence[Partition]:
         return [Partition(f"part-{i}", i, carries_state=True) for i in range(4)]

@@ -1,0 +1,133 @@
+"""One fold's model: trained, calibrated, and kept in a folder that a killed run goes on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from core.contract import Fold, Metric, Source, Task
+from pipelines import build, runs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from core.bundle import Bundle
+    from core.model.encoder import EncoderConfig
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one training needs.
+
+    Args:
+        config: groups trainer and logger.
+        folder: where tokenizer.json, calibration.json, model.safetensors and, where the fold has
+            test rows, test.parquet come to lie.
+        logs: where the loss is followed.
+        start: a bundle whose tokenizer and weights the training begins with; None begins anew.
+    """
+
+    config: DictConfig
+    source: Source
+    task: Task
+    fold: Fold
+    encoder: EncoderConfig
+    seed: int
+    folder: Path
+    logs: Path
+    start: Bundle | None = None
+
+
+def learn(lesson: Lesson) -> None:
+    """Train on the fold's training rows, calibrate on its validation rows, predict its test."""
+    import pytorch_lightning as lightning
+    from safetensors.torch import save_file
+
+    from core.training.fit import fit
+
+    config, source, task = lesson.config, lesson.source, lesson.task
+    fold, folder = lesson.fold, lesson.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    lightning.seed_everything(lesson.seed, verbose=False)
+    tokenizer, module = _first(lesson)
+    loader = task.loader(source, tokenizer, fold.train, lesson.seed, config.trainer.steps)
+    fit(
+        module,
+        loader,
+        build.optimiser(config.trainer),
+        build.fitting(config.trainer),
+        folder,
+        lesson.seed,
+        build.loggers(config.logger, lesson.logs),
+    )
+    calibration = task.calibrate(task.predict(module, source, tokenizer, fold.validation))
+    runs.write_json(folder / "tokenizer.json", tokenizer.to_dict())
+    runs.write_json(folder / "calibration.json", calibration.to_dict())
+    weights = {n: t.detach().cpu().contiguous() for n, t in module.state_dict().items()}
+    save_file(weights, str(folder / "model.safetensors"))
+    if len(fold.test):
+        predictions = task.predict(module, source, tokenizer, fold.test)
+        write_parquet(build.scored(predictions, calibration, fold.name), folder / "test.parquet")
+
+
+def _first(lesson: Lesson) -> tuple[Any, Any]:
+    if lesson.start is not None:
+        from core.bundle import restore
+
+        tokenizer, module = restore(lesson.start, lesson.task)
+        return tokenizer, module.train()
+    tokenizer = lesson.task.fit_tokenizer(lesson.source, lesson.fold.train)
+    return tokenizer, lesson.task.module(tokenizer, lesson.encoder)
+
+
+def write_model(
+    bundle: Path,
+    folder: Path,
+    manifest: Mapping[str, Any],
+    encoder: EncoderConfig,
+    metrics: Sequence[Metric],
+    reference: Sequence[Mapping[str, Any]],
+) -> None:
+    """The bundle of what `learn` left in `folder`."""
+    from safetensors.torch import load_file
+
+    from core.bundle import write_bundle
+    from core.calibration import Calibration
+    from pipelines.model_card import model_card
+
+    calibration = json.loads((folder / "calibration.json").read_text())
+    write_bundle(
+        bundle,
+        manifest=manifest,
+        encoder=encoder,
+        weights=load_file(str(folder / "model.safetensors")),
+        tokenizer=json.loads((folder / "tokenizer.json").read_text()),
+        calibration=Calibration.from_dict(calibration),
+        metrics=[asdict(m) for m in metrics],
+        reference=reference,
+        model_card=model_card(manifest, encoder, metrics),
+    )
+
+
+def reference_of(source: Source, fold: Fold, predictions: pl.DataFrame) -> list[dict[str, Any]]:
+    """What later rows are compared with: the fields and labels that were learned from, and the
+    scores of rows that were not."""
+    import polars as pl
+
+    from core.drift import references
+
+    chosen = pl.col("row").is_in(fold.train.implode())
+    labels = source.rows().filter(chosen).select(pl.col("label").cast(pl.Float64)).collect()
+    scores = predictions.select(pl.col("score").cast(pl.Float64))
+    fields = source.fields(fold.train)
+    return [*references(fields), *references(scores), *references(labels)]
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    with runs.replacing(path) as temporary:
+        frame.write_parquet(temporary)
