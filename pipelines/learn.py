@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from core.contract import Fold, Metric, Source, Task
+from core.errors import ConfigError
 from pipelines import build, runs
 
 if TYPE_CHECKING:
@@ -79,7 +80,13 @@ def _first(lesson: Lesson) -> tuple[Any, Any]:
     if lesson.start is not None:
         from core.bundle import restore
 
-        tokenizer, module = restore(lesson.start, lesson.task)
+        try:
+            tokenizer, module = restore(lesson.start, lesson.task)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{lesson.start.path}: its weights do not fit this configuration ({error}); keep "
+                "the model and the domain as they were, or begin anew (init=null)"
+            ) from error
         return tokenizer, module.train()
     tokenizer = lesson.task.fit_tokenizer(lesson.source, lesson.fold.train)
     return tokenizer, lesson.task.module(tokenizer, lesson.encoder)

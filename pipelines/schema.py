@@ -237,11 +237,45 @@ class ScoreSchema:
     threads: int = 0
 
 
+@dataclass
+class GateSchema:
+    """See pipelines.retrain.gate."""
+
+    metric: str | None = None
+    min_gain: float = 0.0
+    confidence: float = 0.95
+    calibration_slack: float = 0.05
+    repeats: int = 400
+
+
+@dataclass
+class RetrainSchema:
+    """python -m pipelines.retrain"""
+
+    domain: Any = MISSING
+    model: Any = MISSING
+    attention: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    registry: Any = MISSING
+    as_of: str = MISSING
+    name: str | None = None
+    init: str | None = None
+    force: bool = False
+    dry_run: bool = False
+    gate: GateSchema = field(default_factory=GateSchema)
+    seed: int = 0
+    threads: int = 0
+    needs: str | None = None
+    runs: str = MISSING
+
+
 _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "train"): TrainSchema,
     ("schema", "simulate"): SimulateSchema,
     ("schema", "evaluate"): EvaluateSchema,
     ("schema", "score"): ScoreSchema,
+    ("schema", "retrain"): RetrainSchema,
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,

@@ -48,7 +48,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     domain = load_domain(config.domain.name)
     settings = build.domain_config(config.domain)
     build.use_threads(config.threads)
-    _check_needs(config.needs)
+    check_needs(config.needs)
     encoder = build.encoder(config, _first_pattern(config.attention))
     run = runs.open_run(config, domain.name, cli.job_suffix())
     try:
@@ -75,10 +75,10 @@ def _train(
     config: DictConfig, domain: Domain, settings: Any, encoder: EncoderConfig, run: runs.Run
 ) -> dict[str, Any]:
     with runs.held(run), runs.logged(run.path / "train.log"):
-        settings = _with_data(domain, settings, run.path)
+        settings = with_data(domain, settings, run.path)
         source = domain.open(settings, "train")
         runs.check_data(run, source.fingerprint())
-        set_aside = _note_set_aside(source, run.path)
+        set_aside = note_set_aside(source, run.path)
         task = domain.task(settings)
         folds = task.folds(source)
         encoders, choice = dict.fromkeys((fold.name for fold in folds), encoder), None
@@ -103,7 +103,7 @@ def _train(
     }
 
 
-def _note_set_aside(source: Source, folder: Path) -> int:
+def note_set_aside(source: Source, folder: Path) -> int:
     """Rows that broke the data contract, listed in set_aside.csv; returns how many."""
     bad = source.set_aside().collect()
     if bad.height:
@@ -111,7 +111,8 @@ def _note_set_aside(source: Source, folder: Path) -> int:
     return build.distinct_rows(bad)
 
 
-def _check_needs(path: str | None) -> None:
+def check_needs(path: str | None) -> None:
+    """Raises ConfigError where the data that an experiment reads is not there."""
     if path is not None and not Path(path).exists():
         raise ConfigError(
             f"experiment: found no data at {path}; set LONGSTRAND_DATA to the folder that holds it "
@@ -119,7 +120,7 @@ def _check_needs(path: str | None) -> None:
         )
 
 
-def _with_data(domain: Domain, settings: Any, folder: Path) -> Any:
+def with_data(domain: Domain, settings: Any, folder: Path) -> Any:
     """Point a simulated source at files written into the run folder, once."""
     if settings.data.source != "simulated":
         return settings

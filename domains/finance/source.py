@@ -41,11 +41,11 @@ class TransactionSource:
         history: the same of earlier files, or None. Their rows are never scored.
     """
 
-    def __init__(self, path: Path, schema: Schema, needs_label: bool, history: Path | None) -> None:
+    def __init__(self, path: Path, schema: Schema, history: Path | None) -> None:
         self.path = path
         self.schema = schema
         self.raw = read_raw(path)
-        self.events, self._set_aside = read_events(self.raw, path, schema, needs_label)
+        self.events, self._set_aside = read_events(self.raw, path, schema, needs_label=False)
         self.history: pl.DataFrame | None = None
         self._history_paths: list[Path] = []
         if history is not None:
@@ -55,10 +55,10 @@ class TransactionSource:
 
     def fingerprint(self) -> str:
         """SHA-256 of the bytes of the input file; with history, of its digest and theirs."""
-        own = _sha256(self.path)
+        own = sha256(self.path)
         if not self._history_paths:
             return own
-        digests = [own, *(_sha256(path) for path in self._history_paths)]
+        digests = [own, *(sha256(path) for path in self._history_paths)]
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def rows(self) -> pl.LazyFrame:
@@ -85,7 +85,8 @@ class TransactionSource:
         return self.events.slice(order * PART_ROWS, PART_ROWS)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -164,7 +165,7 @@ class Check(NamedTuple):
 
 def _checks(raw: pl.DataFrame, schema: Schema) -> dict[str, Check]:
     """Checks by the name of the typed column."""
-    unique = pl.when(pl.col(schema.id).is_first_distinct()).then(_text(schema.id))
+    unique = pl.when(pl.col(schema.id).is_first_distinct()).then(text_of(schema.id))
     amount, when = schema.amount, "a time such as 2018-08-01 13:45:00"
     found = {
         "id": Check(schema.id, unique, False, "a value used for one row only"),
@@ -172,13 +173,13 @@ def _checks(raw: pl.DataFrame, schema: Schema) -> dict[str, Check]:
         f"number:{amount}": Check(amount, _number(amount), False, "a number"),
     }
     for name, column in schema.entities.items():
-        found[f"entity:{name}"] = Check(column, _text(column), False, "a value")
+        found[f"entity:{name}"] = Check(column, text_of(column), False, "a value")
     for column in schema.numeric:
         found[f"number:{column}"] = Check(column, _number(column), False, "a number")
     for column in schema.categorical:
-        found[f"category:{column}"] = Check(column, _text(column), True, "text")
+        found[f"category:{column}"] = Check(column, text_of(column), True, "text")
     if schema.label and schema.label in raw.columns:
-        label = _text(schema.label).str.to_lowercase()
+        label = text_of(schema.label).str.to_lowercase()
         value = label.replace_strict(_LABELS, default=None, return_dtype=pl.Int8)
         found["label"] = Check(schema.label, value, True, "1, 0, true, false or empty")
     return found
@@ -196,7 +197,7 @@ def _bad_cells(raw: pl.DataFrame, value: pl.Series, path: Path, check: Check) ->
     """Cells that gave no value."""
     bad = value.is_null()
     if check.optional:
-        bad &= raw.select(_text(check.column).is_not_null()).to_series()
+        bad &= raw.select(text_of(check.column).is_not_null()).to_series()
     return (
         raw.with_row_index("row")
         .filter(bad)
@@ -211,7 +212,7 @@ def _bad_cells(raw: pl.DataFrame, value: pl.Series, path: Path, check: Check) ->
     )
 
 
-def _text(column: str) -> pl.Expr:
+def text_of(column: str) -> pl.Expr:
     """Stripped text, empty as null."""
     text = pl.col(column).cast(pl.String).str.strip_chars()
     return pl.when(text != "").then(text)
@@ -228,7 +229,7 @@ def _shape(column: str) -> pl.Expr:
 
 
 def _number(column: str) -> pl.Expr:
-    value = _text(column).cast(pl.Float64, strict=False)
+    value = text_of(column).cast(pl.Float64, strict=False)
     return pl.when(value.is_finite()).then(value)
 
 
@@ -238,7 +239,7 @@ def _time(raw: pl.DataFrame, schema: Schema) -> pl.Expr:
     if isinstance(kind, pl.Datetime):
         value = pl.col(column).dt.cast_time_unit("us")
         return value.dt.convert_time_zone("UTC") if kind.time_zone else _placed(value, zone)
-    text = _text(column)
+    text = text_of(column)
     naive = [text.str.to_datetime(f, strict=False, time_unit="us") for f in _TIME_FORMATS]
     zoned = [
         text.str.replace(r"Z$", "+00:00").str.to_datetime(f, strict=False, time_unit="us")
