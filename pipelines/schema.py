@@ -215,10 +215,28 @@ class SimulateSchema:
 
 
 @dataclass
+class FolderRegistrySchema:
+    kind: str = "folder"
+    root: str = MISSING
+
+
+@dataclass
+class RegistryCommandSchema:
+    """python -m pipelines.registry; each verb says which of these it takes."""
+
+    registry: Any = MISSING
+    name: str | None = None
+    version: str | None = None
+    bundle: str | None = None
+    note: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class EvaluateSchema:
     """python -m pipelines.evaluate"""
 
     bundle: str = MISSING
+    registry: Any = MISSING
     config: dict[str, Any] = field(default_factory=dict)
     allow_overlap: bool = False
     out: str | None = None
@@ -230,6 +248,7 @@ class ScoreSchema:
     """python -m pipelines.score"""
 
     bundle: str = MISSING
+    registry: Any = MISSING
     input: str = MISSING
     output: str = MISSING
     history: str | None = None
@@ -279,6 +298,8 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,
+    ("schema", "registry_command"): RegistryCommandSchema,
+    ("schema/registry", "folder"): FolderRegistrySchema,
     ("schema/attention", "window"): WindowSchema,
     ("schema/attention", "longformer"): LongformerSchema,
     ("schema/attention", "bigbird"): BigBirdSchema,
