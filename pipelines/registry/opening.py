@@ -11,7 +11,11 @@ from pipelines.registry.registry import Registry
 
 
 def open_registry(node: DictConfig) -> Registry:
-    """Group `registry` -> the registry it names."""
+    """Group `registry` -> the registry it names.
+
+    Raises:
+        ConfigError: another kind.
+    """
     if node.kind == "folder":
         from pipelines.registry.folder import FolderStore
 

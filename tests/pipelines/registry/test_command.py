@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.pipelines.conftest import Outcome
+from pipelines.registry.folder import FolderStore
+from pipelines.registry.registry import Registry
+from tests.pipelines.conftest import ROOT, Outcome
+from tests.pipelines.registry.conftest import Make
 
 Run = Callable[..., Outcome]
 
@@ -64,3 +69,30 @@ def test_help_lists_the_verbs(command: Run) -> None:
     assert outcome.code == 0
     for verb in ("list", "show", "publish", "promote", "rollback", "verify"):
         assert f"\n{verb} " in outcome.stdout
+
+
+def test_the_rollback_of_the_guide_works_as_it_says(
+    command: Run, tmp_path: Path, bundle: Make
+) -> None:
+    registry = Registry(FolderStore(tmp_path / "models"))
+    for number, text in enumerate(("one", "two", "three"), 1):
+        registry.publish("fraud", bundle(text))
+        registry.promote("fraud", number)
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    section = guide.split("### Rollback at 3 a.m.")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```\n(.*?)^```", section, re.M | re.S)
+    lines = [line.split(" #")[0] for block in blocks for line in block.splitlines()]
+    champions = []
+    for line in lines:
+        _, _, module, *arguments = shlex.split(line)
+        assert module == "pipelines.registry"
+        outcome = command("registry", *arguments)
+        assert outcome.code == 0, outcome.stderr
+        champions.append((arguments[0], registry.resolve("fraud").number))
+    assert champions == [
+        ("show", 3),
+        ("rollback", 2),
+        ("verify", 2),
+        ("list", 2),
+        ("promote", 1),
+    ]
