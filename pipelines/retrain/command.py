@@ -28,7 +28,6 @@ from pipelines.registry import Registry, open_registry
 from pipelines.retrain import audit
 from pipelines.retrain.decide import carry_out, decision_of, finish_left_over, force
 from pipelines.retrain.job import Job, day_of, gate_of, key_of, load_model, work_hash
-from pipelines.retrain.page import write_page
 from pipelines.retrain.stages import Stages
 from pipelines.retrain.work import find_out, set_aside
 from pipelines.train import check_needs, with_data
@@ -64,6 +63,8 @@ def _retrain(
     registry: Registry,
     home: Path,
 ) -> dict[str, Any]:
+    from pipelines.retrain.page import write_page
+
     settings = domain.as_of(with_data(domain, settings, home), day)
     source = domain.open(settings, "train")
     work = work_hash(config)
