@@ -120,9 +120,9 @@ def _drift(job: Job, drift: list[dict[str, Any]]) -> Table:
     ]
     scores = job.stages.read("scores")
     caption = (
-        f"{scores['fresh']} rows that came after the champion's, against those that it was trained "
-        "on (its score: against held-out ones). `label` counts rows whose labels are known by now; "
-        "its mean is the label rate."
+        f"{scores['served']} rows since the last retraining, against those that the champion was "
+        "trained on (its score: against held-out ones). `label` is of the newest rows whose labels "
+        "are known by now; its mean is the label rate."
     )
     strong = frozenset(i for i, d in enumerate(drift) if d["level"] == "drifted")
     return Table("Drift since the champion was trained", head, rows, strong, caption)

@@ -21,8 +21,7 @@ def score_new(job: Job) -> dict[str, Any]:
     import polars as pl
 
     assert job.champion is not None
-    fresh, test = job.challenge.fresh, job.challenge.fold.test
-    served = _since_last(job, fresh)
+    test, served = job.challenge.fold.test, served_rows(job)
     wanted = pl.concat([test, served]).unique().sort()
     champion = job.champion.predict(job.source, wanted)
     write_parquet(champion, job.folder / "champion.parquet")
@@ -32,14 +31,15 @@ def score_new(job: Job) -> dict[str, Any]:
     else:
         frozen: Model = load_model(job.domain, job.registry, first)
         write_parquet(frozen.predict(job.source, served), job.folder / "frozen.parquet")
-    return {"fresh": len(fresh), "test": len(test), "served": len(served)}
+    return {"test": len(test), "served": len(served)}
 
 
-def _since_last(job: Job, fresh: pl.Series) -> pl.Series:
-    """Fresh rows that the champion of now was the first to meet."""
+def served_rows(job: Job) -> pl.Series:
+    """Rows since the last retraining: the champion of now was the first to meet them. All fresh
+    rows where there was none, or where rows have no time."""
     import polars as pl
 
-    last = last_day(job)
+    last, fresh = last_day(job), job.challenge.fresh
     rows = job.source.rows().filter(pl.col("row").is_in(fresh.implode()))
     if last is None or "time" not in rows.collect_schema():
         return fresh

@@ -12,7 +12,7 @@ from pipelines import build, runs
 from pipelines.learn import Lesson, learn, reference_of, write_model
 from pipelines.retrain.gate import Verdict, alone, judge
 from pipelines.retrain.job import Job
-from pipelines.retrain.rows import score_new
+from pipelines.retrain.rows import score_new, served_rows
 from pipelines.train import plain
 
 if TYPE_CHECKING:
@@ -35,18 +35,19 @@ def find_out(job: Job) -> Verdict:
 
 
 def _drift(job: Job) -> list[dict[str, Any]]:
-    """Every field, the champion's score and the known labels of new rows against those that the
-    champion was trained on."""
+    """Every field and the champion's score of rows since the last retraining, and the newest known
+    labels, against those that the champion was trained on."""
     import polars as pl
 
     from core.drift import compare
 
     assert job.champion is not None
-    before, fresh = job.champion.bundle.reference, job.challenge.fresh
-    rows = job.source.rows().filter(pl.col("row").is_in(fresh.implode()))
-    labels = rows.filter(pl.col("label").is_not_null()).select(pl.col("label").cast(pl.Float64))
-    scores = pl.read_parquet(job.folder / "champion.parquet").select("score")
-    parts = [job.source.fields(fresh), scores, labels.collect()]
+    before, served = job.champion.bundle.reference, served_rows(job)
+    scores = pl.read_parquet(job.folder / "champion.parquet")
+    scores = scores.filter(pl.col("row").is_in(served.implode())).select("score")
+    tested = pl.col("row").is_in(job.challenge.fold.test.implode())
+    labels = job.source.rows().filter(tested).select(pl.col("label").cast(pl.Float64)).collect()
+    parts = [job.source.fields(served), scores, labels]
     return [asdict(d) | {"level": d.level} for part in parts for d in compare(before, part)]
 
 

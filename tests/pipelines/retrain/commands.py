@@ -12,8 +12,19 @@ from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
+# Imports only: a fork of a process whose polars or torch has run threads would hang.
 _CONTEXT.set_forkserver_preload(
-    ["torch", "pytorch_lightning", "polars", "sklearn.linear_model", "scipy.stats", __name__]
+    [
+        "pytorch_lightning",
+        "scipy.stats",
+        "domains.finance.task",
+        "domains.finance.labelled",
+        "core.bundle",
+        "core.drift",
+        "core.training.fit",
+        "pipelines.retrain.command",
+        "pipelines.retrain.page",
+    ]
 )
 
 
