@@ -57,6 +57,16 @@ class LoggerSchema:
 
 
 @dataclass
+class EngineSchema:
+    """Who scores partitions: `local` is this process, or `workers` processes where that is more
+    than one; `ray` is as many actors, on this machine or on the cluster at `address`."""
+
+    kind: str = "local"
+    workers: int = 1
+    address: str | None = None
+
+
+@dataclass
 class TrainSchema:
     """python -m pipelines.train"""
 
@@ -123,7 +133,8 @@ class ScoreSchema:
     output: str = MISSING
     history: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
-    threads: int = 0
+    engine: Any = MISSING
+    threads: int = 1
 
 
 @dataclass
@@ -168,6 +179,7 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,
+    ("schema", "engine"): EngineSchema,
     ("schema", "registry_command"): RegistryCommandSchema,
     ("schema/registry", "folder"): FolderRegistrySchema,
 }

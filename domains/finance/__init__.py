@@ -11,7 +11,8 @@ from core.errors import ConfigError
 from domains.finance.config import FinanceConfig, check_config, parse_day
 
 if TYPE_CHECKING:
-    from domains.finance.source import TransactionSource
+    from domains.finance.files import TransactionFiles
+    from domains.finance.labelled import TransactionSource
     from domains.finance.task import FraudTask
 
 DAY = 86_400_000_000
@@ -31,31 +32,31 @@ class FinanceDomain:
         *,
         input: Path | None = None,
         history: Path | None = None,
-    ) -> TransactionSource:
-        """Read and check transactions.
+    ) -> TransactionSource | TransactionFiles:
+        """`train` reads and checks transactions; `score` finds the files of `input`.
 
         Raises:
             ConfigError: a needed path is missing, or one is given that the purpose has no use for.
             DataContractError: the file breaks the contract as a whole.
         """
-        from domains.finance.labelled import LabelledTransactions
+        from domains.finance.files import TransactionFiles
+        from domains.finance.labelled import TransactionSource
         from domains.finance.schema import named_schema
-        from domains.finance.source import TransactionSource
 
         check_config(config)
         data = config.data
         if purpose == "train":
             _refuse("input", input, "training reads domain.data.path")
             _refuse("history", history, "training data is its own history")
-            _needed("domain.data.path", data.path, "simulate data first, or name it")
+            input = Path(_needed("domain.data.path", data.path, "simulate data first, or name it"))
         elif input is None:
-            raise ConfigError("input: found none, expected a CSV or Parquet file to score")
+            raise ConfigError("input: found none, expected CSV or Parquet to score")
         schema = named_schema(data)
         _check_views(config, dict(schema.entities))
-        if input is None:
+        if purpose == "train":
             until = parse_day("data.until", data.until) if data.until else None
-            return LabelledTransactions(Path(str(data.path)), schema, until)
-        return TransactionSource(Path(input), schema, history)
+            return TransactionSource(Path(input), schema, until)
+        return TransactionFiles(Path(input), schema, history)
 
     def task(self, config: FinanceConfig) -> FraudTask:
         from domains.finance.task import FraudTask

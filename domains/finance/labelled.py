@@ -11,57 +11,55 @@ import polars as pl
 
 from core.errors import ConfigError, DataContractError
 from domains.finance.schema import Schema
-from domains.finance.source import (
-    BAD_SHARE,
-    TransactionSource,
-    read_events,
-    read_raw,
-    sha256,
-    text_of,
-)
+from domains.finance.source import BAD_SHARE, cell, judge, read_raw, refuse_bad, sha256
 
 SUFFIXES = (".parquet", ".csv")
 
 
-class LabelledTransactions(TransactionSource):
-    """Every file that `path` names, in the order of their names.
+class TransactionSource:
+    """Labelled transactions to learn from or to judge a model by: every file that `path` names,
+    in the order of their names.
 
-    A row's number is its place in all of them together, so that files added later with later
-    names leave it as it is.
+    A row's number is its place in all of them together, the first row of data being 0; files added
+    later with later names leave it as it is.
 
     Args:
         until: rows of this UTC day and later are left out, and labels not known when it began
             are hidden; None takes everything.
 
+    Attributes:
+        events: good rows in time order (ties: order of rows); columns row, time (UTC
+            microseconds), label (int8 or null), number:*, category:*, entity:*.
+
     Raises:
         DataContractError: a file breaks the contract, or repeats an earlier one.
     """
 
-    def __init__(self, path: Path, schema: Schema, until: date | None) -> None:
-        self.path, self.schema, self.history = path, schema, None
+    def __init__(self, path: Path, schema: Schema, until: date | None = None) -> None:
+        self.path = path
+        self.schema = schema
+        self._digests: list[str] = []
+        parts, set_aside = [], []
+        known, offset = pl.Series([], dtype=pl.String), 0
         files = files_of(path)
-        parts, set_aside, digests = [], [], []
-        known: pl.Series | None = None
-        offset = 0
         for file in files:
             raw = read_raw(file)
-            events, aside = read_events(raw, file, schema, needs_label=True)
+            events, aside = judge(raw, file, schema, needs_label=True)
+            refuse_bad(file, aside, len(raw))
             if len(files) > 1:
-                ids = raw.select(text_of(schema.id)).to_series()
+                ids = raw.select(cell(schema.id)).to_series()
                 events, again = _first_seen(events, ids, known, file, schema)
-                aside = pl.concat([aside, again])
-                known = ids if known is None else pl.concat([known, ids])
+                aside, known = pl.concat([aside, again]), pl.concat([known, ids])
             events = events.with_columns(pl.col("row") + offset)
             offset += len(raw)
             if until is not None:
                 events = _as_known(events, until, schema.label_delay)
             if len(events):
-                digests.append(sha256(file))
+                self._digests.append(sha256(file))
             parts.append(events)
             set_aside.append(aside)
         self.events = pl.concat(parts, how="vertical_relaxed").sort("time", "row")
         self._set_aside = pl.concat(set_aside)
-        self._digests = digests
 
     def fingerprint(self) -> str:
         """SHA-256 of the bytes of a single file; of several, of the digests of those that have
@@ -69,6 +67,20 @@ class LabelledTransactions(TransactionSource):
         if len(self._digests) == 1:
             return self._digests[0]
         return hashlib.sha256(" ".join(self._digests).encode()).hexdigest()
+
+    def rows(self) -> pl.LazyFrame:
+        return self.events.lazy().select(
+            "row", pl.col("time").dt.date().alias("group"), "time", "label", weight=pl.lit(1.0)
+        )
+
+    def set_aside(self) -> pl.LazyFrame:
+        return self._set_aside.lazy()
+
+    def fields(self, rows: pl.Series) -> pl.DataFrame:
+        """Numbers and categories of these rows by the names of their columns."""
+        chosen = self.events.filter(pl.col("row").is_in(rows.implode()))
+        names = [c for c in chosen.columns if c.startswith(("number:", "category:"))]
+        return chosen.select(pl.col(c).alias(c.split(":", 1)[1]) for c in names)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -92,11 +104,10 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _first_seen(
-    events: pl.DataFrame, ids: pl.Series, known: pl.Series | None, file: Path, schema: Schema
+    events: pl.DataFrame, ids: pl.Series, known: pl.Series, file: Path, schema: Schema
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Events whose id no earlier file has, and the others as cells set aside."""
-    empty = pl.Series("row", [], dtype=pl.Int64)
-    again = empty if known is None else ids.is_in(known.implode()).arg_true().cast(pl.Int64)
+    again = ids.is_in(known.implode()).arg_true().cast(pl.Int64)
     again = events["row"].filter(events["row"].is_in(again.implode()))
     if len(again) > BAD_SHARE * len(ids):
         raise DataContractError(

@@ -15,7 +15,7 @@ from core.errors import TooFewLabelsError
 from domains.finance.metrics import Ranking
 
 if TYPE_CHECKING:
-    from domains.finance.source import TransactionSource
+    from domains.finance.labelled import TransactionSource
 
 LEAST_FRAUDS = 5
 """A window or slice with fewer says nothing."""

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from core.attention.auto import Workload
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
+    from domains.finance.files import TransactionFiles
+    from domains.finance.labelled import TransactionSource
     from domains.finance.scorer import FraudScorer
-    from domains.finance.source import TransactionSource
 
 PREDICT_ROWS = 500_000
 
@@ -193,7 +194,7 @@ class FraudTask:
     def yardstick(self, source: TransactionSource, predictions: pl.DataFrame) -> Yardstick:
         return fraud_yardstick(predictions)
 
-    def scorer(self, bundle: Bundle, source: TransactionSource) -> FraudScorer:
+    def scorer(self, bundle: Bundle, source: TransactionFiles) -> FraudScorer:
         from domains.finance.scorer import FraudScorer
 
         return FraudScorer(self, bundle, source)
@@ -215,7 +216,7 @@ def predict_logits(
     """[T] log-odds at these stream places, float64, in stretches that see only what they need."""
     module.eval()
     windows = [view.window for view in module.encoder.config.views]
-    orders = [KeyOrder(stream.keys[:, v]) for v in range(len(windows))]
+    orders = [KeyOrder.of(stream.keys[:, v]) for v in range(len(windows))]
     found = [np.empty(0)]
     with torch.no_grad():
         for start in range(0, len(places), PREDICT_ROWS):
