@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from core.contract import Fold, Metric, Source, Task
 from core.errors import ConfigError
+from core.training import launch
 from pipelines import build, runs
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
+    from core.training.module import SequenceModule
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Lesson:
     """What one training needs.
 
     Args:
-        config: groups trainer and logger.
+        config: groups trainer and logger, and what a logger is told.
         folder: where tokenizer.json, calibration.json, model.safetensors and, where the fold has
             test rows, test.parquet come to lie.
         logs: where the loss is followed.
@@ -45,35 +47,47 @@ class Lesson:
 
 
 def learn(lesson: Lesson) -> None:
-    """Train on the fold's training rows, calibrate on its validation rows, predict its test."""
-    import pytorch_lightning as lightning
+    """Train on the fold's training rows, calibrate on its validation rows, predict its test.
+
+    Several processes train and predict together; the first one alone writes.
+    """
     from safetensors.torch import save_file
 
-    from core.training.fit import fit
-
-    config, source, task = lesson.config, lesson.source, lesson.task
-    fold, folder = lesson.fold, lesson.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    lightning.seed_everything(lesson.seed, verbose=False)
-    tokenizer, module = _first(lesson)
-    loader = task.loader(source, tokenizer, fold.train, lesson.seed, config.trainer.steps)
-    fit(
-        module,
-        loader,
-        build.optimiser(config.trainer),
-        build.fitting(config.trainer),
-        folder,
-        lesson.seed,
-        build.loggers(config.logger, lesson.logs),
-    )
-    calibration = task.calibrate(task.predict(module, source, tokenizer, fold.validation))
+    task, fold, folder = lesson.task, lesson.fold, lesson.folder
+    tokenizer, module = trained(lesson)
+    validation = predicted(lesson, tokenizer, module, fold.validation)
+    test = predicted(lesson, tokenizer, module, fold.test) if len(fold.test) else None
+    if launch.rank() > 0:
+        return
+    calibration = task.calibrate(validation)
     runs.write_json(folder / "tokenizer.json", tokenizer.to_dict())
     runs.write_json(folder / "calibration.json", calibration.to_dict())
     weights = {n: t.detach().cpu().contiguous() for n, t in module.state_dict().items()}
     save_file(weights, str(folder / "model.safetensors"))
-    if len(fold.test):
-        predictions = task.predict(module, source, tokenizer, fold.test)
-        write_parquet(build.scored(predictions, calibration, fold.name), folder / "test.parquet")
+    if test is not None:
+        write_parquet(build.scored(test, calibration, fold.name), folder / "test.parquet")
+
+
+def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:
+    """Tokenizer and module, trained from where an earlier start was killed."""
+    import pytorch_lightning as lightning
+
+    from core.training.fit import fit
+
+    config, source, task = lesson.config, lesson.source, lesson.task
+    lesson.folder.mkdir(parents=True, exist_ok=True)
+    lightning.seed_everything(lesson.seed, verbose=False)
+    tokenizer, module = _first(lesson)
+    module = fit(
+        module,
+        task.loader(source, tokenizer, lesson.fold.train, lesson.seed, config.trainer.steps),
+        build.optimiser(config.trainer),
+        build.fitting(config.trainer),
+        lesson.folder,
+        lesson.seed,
+        _loggers(lesson),
+    )
+    return tokenizer, module
 
 
 def _first(lesson: Lesson) -> tuple[Any, Any]:
@@ -90,6 +104,27 @@ def _first(lesson: Lesson) -> tuple[Any, Any]:
         return tokenizer, module.train()
     tokenizer = lesson.task.fit_tokenizer(lesson.source, lesson.fold.train)
     return tokenizer, lesson.task.module(tokenizer, lesson.encoder)
+
+
+def _loggers(lesson: Lesson) -> list[Any]:
+    if launch.rank() > 0:
+        return []
+    config = lesson.config
+    return build.loggers(config.logger, lesson.logs, build.parameters(config))
+
+
+def predicted(
+    lesson: Lesson, tokenizer: Any, module: SequenceModule, rows: pl.Series
+) -> pl.DataFrame:
+    """Each process predicts a stretch of the rows; all get the whole."""
+    import polars as pl
+
+    from core.training.processes import gathered
+
+    size = -(-len(rows) // launch.count())
+    mine = rows[launch.rank() * size : (launch.rank() + 1) * size]
+    part = lesson.task.predict(module, lesson.source, tokenizer, mine) if len(mine) else None
+    return pl.concat([frame for frame in gathered(part) if frame is not None])
 
 
 def write_model(

@@ -6,6 +6,7 @@ predictions and a report. With no data given it trains on the domain's simulator
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -16,9 +17,11 @@ from omegaconf import DictConfig
 
 from core.contract import Domain, Fold, Metric, Source, Task
 from core.errors import ConfigError, DataContractError
+from core.training import launch
 from pipelines import build, choose, cli, runs
 from pipelines.domains import load_domain
 from pipelines.learn import Lesson, learn, reference_of, write_model, write_parquet
+from pipelines.log import about, stage
 from pipelines.tries import Bench, fold_seed
 
 if TYPE_CHECKING:
@@ -44,20 +47,31 @@ class Job:
 
 
 def train(config: DictConfig) -> dict[str, Any]:
-    """One run: every fold, metrics, bundle, report. Returns the summary."""
+    """One run: every fold, metrics, bundle, report. Returns the summary.
+
+    Several processes (torchrun) read the data, train and predict together; the first one alone
+    opens the run folder and writes into it.
+    """
     domain = load_domain(config.domain.name)
+    about(domain=domain.name)
     settings = build.domain_config(config.domain)
-    build.use_threads(config.threads)
+    build.tune_process(config.threads)
     check_needs(config.needs)
+    build.check_logger(config.logger)
     encoder = build.encoder(config, _first_pattern(config.attention))
-    run = runs.open_run(config, domain.name, cli.job_suffix())
+    build.fitting(config.trainer)
+
+    from core.training import processes
+
+    processes.join(config.trainer.strategy)
+    run = processes.from_first(lambda: runs.open_run(config, domain.name, cli.job_suffix()))
     try:
         return _train(config, domain, settings, encoder, run)
     except runs.DataChanged as changed:
         if config.resume != "auto":
             raise
         log.warning("%s: starting anew", changed)
-        anew = runs.new_run(config, domain.name, cli.job_suffix())
+        anew = processes.from_first(lambda: runs.new_run(config, domain.name, cli.job_suffix()))
         return _train(config, domain, settings, encoder, anew)
 
 
@@ -68,29 +82,50 @@ def _first_pattern(node: DictConfig) -> Pattern:
     from core.attention.auto import dense_twin
 
     choose.check(node)
+    if launch.count() > 1:
+        raise ConfigError(
+            "attention: found auto in several processes, which would measure each other's speed; "
+            "choose with one process, then give the others the pattern that its summary names"
+        )
     return dense_twin(node.causal)
 
 
 def _train(
     config: DictConfig, domain: Domain, settings: Any, encoder: EncoderConfig, run: runs.Run
 ) -> dict[str, Any]:
-    with runs.held(run), runs.logged(run.path / "train.log"):
-        settings = with_data(domain, settings, run.path)
-        source = domain.open(settings, "train")
-        runs.check_data(run, source.fingerprint())
-        set_aside = note_set_aside(source, run.path)
+    from core.training.processes import from_first
+
+    about(run=str(run.path))
+    with contextlib.ExitStack() as until_the_end:
+
+        def hold() -> None:
+            until_the_end.enter_context(runs.held(run))
+            until_the_end.enter_context(runs.logged(run.path / "train.log"))
+
+        from_first(hold)
+        with stage("open") as done:
+            settings = from_first(lambda: with_data(domain, settings, run.path))
+            source = domain.open(settings, "train")
+            from_first(lambda: runs.check_data(run, source.fingerprint()))
+            done["set_aside"] = set_aside = from_first(lambda: note_set_aside(source, run.path))
         task = domain.task(settings)
-        folds = task.folds(source)
+        with stage("folds") as done:
+            folds = task.folds(source)
+            done["folds"] = len(folds)
         encoders, choice = dict.fromkeys((fold.name for fold in folds), encoder), None
         if config.attention.kind == "auto":
             bench = Bench(config, source, task, run.path / "tries")
-            choice = choose.choose(bench, folds, encoder, run)
+            with stage("choose"):
+                choice = choose.choose(bench, folds, encoder, run)
             encoders = choose.encoders(choice, encoder)
         job = Job(config, run, source, task, encoders, choice)
-        log.info("%s: %d training(s) of %d steps", run.path, len(folds), config.trainer.steps)
         predictions = _out_of_fold(job, folds)
-        metrics = _metrics(job, folds, predictions)
-        _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
+        if launch.rank() > 0:
+            return {}
+        with stage("metrics", rows=predictions.height):
+            metrics = _metrics(job, folds, predictions)
+        with stage("bundle"):
+            _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
     return {
         "command": "train",
         "domain": domain.name,
@@ -144,14 +179,16 @@ def _fold(job: Job, fold: Fold, index: int) -> pl.DataFrame | None:
     """Train one fold, or read what an earlier start of this run has finished."""
     import polars as pl
 
+    from core.training.processes import from_first
+
     folder = job.run.path / "checkpoints" / fold.name
     finished = folder / "finished.json"
-    if not finished.is_file():
-        log.info("fold %s: train %d, test %d rows", fold.name, len(fold.train), len(fold.test))
+    if not from_first(finished.is_file):
         config, encoder, seed = job.config, job.encoders[fold.name], fold_seed(job.config, index)
-        logs = job.run.path / "logs" / fold.name
-        learn(Lesson(config, job.source, job.task, fold, encoder, seed, folder, logs))
-        runs.write_json(finished, {"steps": job.config.trainer.steps})
+        steps, logs = config.trainer.steps, job.run.path / "logs" / fold.name
+        with stage("train", fold=fold.name, rows=len(fold.train), steps=steps):
+            learn(Lesson(config, job.source, job.task, fold, encoder, seed, folder, logs))
+        from_first(lambda: runs.write_json(finished, {"steps": steps}))
     return pl.read_parquet(folder / "test.parquet") if len(fold.test) else None
 
 

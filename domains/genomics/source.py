@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from core.contract import Partition
 from core.errors import ConfigError
 from domains.genomics.allele import read_labelled
-from domains.genomics.annotation import Transcript, read_annotation
+from domains.genomics.annotation import read_annotation
 from domains.genomics.channel import CHANNELS, UNIT, channels_of
 from domains.genomics.codon import coding_sites
 from domains.genomics.config import GenomicsConfig, GenomicsData
 from domains.genomics.contig import GENBANK, Genome, read_genome
 from domains.genomics.split import with_groups
+from domains.genomics.transcript import Transcript
 
 
 class Reference:
@@ -87,6 +87,21 @@ class LabelledSource:
         self.reference = open_reference(config.data)
         used, self._aside = read_labelled(config.data, self.reference.genome)
         self.variants = with_groups(used, config.data.split)
+        self._consequences: pl.DataFrame | None = None
+
+    def consequences(self) -> pl.DataFrame | None:
+        """row, consequence (gravest Sequence Ontology term) of `variants`; None without an
+        annotation."""
+        if not self.reference.transcripts:
+            return None
+        if self._consequences is None:
+            from domains.genomics.consequence import consequences, substitutions
+            from domains.genomics.csq import ConsequenceCaller
+
+            alleles = substitutions(self.reference, self.variants)
+            called = consequences(ConsequenceCaller(self.reference), alleles)
+            self._consequences = called.select(pl.col("key").alias("row"), "consequence")
+        return self._consequences
 
     def select(self, rows: pl.Series) -> pl.DataFrame:
         """`variants` of these row ids, ordered by row."""
@@ -131,7 +146,3 @@ class LabelledSource:
             "weight",
             *(pl.Series(name, channels[:, i]) for i, name in enumerate(CHANNELS)),
         )
-
-    def partitions(self) -> Sequence[Partition]:
-        """Labelled alleles are predicted together: windows are shared between them."""
-        return [Partition("all", 0, False)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from core.contract import Partition
@@ -15,6 +16,7 @@ from core.errors import ConfigError, DataContractError
 from domains.genomics import vcf
 from domains.genomics.allele import SET_ASIDE
 from domains.genomics.config import GenomicsConfig
+from domains.genomics.same_codon import SAME_CODON, shared_codons
 from domains.genomics.source import open_reference
 from domains.genomics.variant_text import open_variants
 from domains.genomics.verdict import FLIPPED, SCORED, judge, judge_record
@@ -48,6 +50,7 @@ class VariantFile:
         self.text = open_variants(path, config.scoring.columns)
         self.reference = open_reference(config.data)
         self._read: tuple[int, Iterator[bytes]] | None = None
+        self._shared: dict[str, np.ndarray] | None = None
         self._check_assembly()
 
     @property
@@ -118,6 +121,17 @@ class VariantFile:
             for i, alt in enumerate(record.alts):
                 out.append((number, i, *here, alt, *verdicts[i]))
         return pl.DataFrame(out, schema=_ALLELES, orient="row")
+
+    def warnings(self, alleles: pl.DataFrame) -> pl.Series:
+        """SAME_CODON for scored alleles whose codon another record changes too, else null."""
+        if self._shared is None:
+            self._shared = shared_codons(self.reference, self.body())
+        out = np.full(len(alleles), None, dtype=object)
+        base, contig, pos = (alleles[c].to_numpy() for c in ("base", "contig", "pos"))
+        for name, shared in self._shared.items():
+            here = (contig == name) & (base >= 0)
+            out[here & np.isin(pos, shared)] = SAME_CODON
+        return pl.Series("warning", out.tolist(), dtype=pl.String)
 
     def _mismatch(self, number: int, record: vcf.Record) -> DataContractError:
         return DataContractError(

@@ -22,8 +22,10 @@ from omegaconf import DictConfig
 
 from core.contract import Domain
 from core.errors import ConfigError, DataContractError, TooFewLabelsError
+from core.training import launch
 from pipelines import build, runs
 from pipelines.domains import load_domain
+from pipelines.log import about
 from pipelines.registry import Registry, open_registry
 from pipelines.retrain import audit
 from pipelines.retrain.decide import carry_out, decision_of, finish_left_over, force
@@ -39,11 +41,18 @@ def retrain(config: DictConfig) -> dict[str, Any]:
     """One retraining; returns the summary."""
     day, domain = day_of(config.as_of), load_domain(config.domain.name)
     settings = build.domain_config(config.domain)
+    about(domain=domain.name)
     gate_of(config)
     if config.init not in (None, "champion"):
         raise ConfigError(f"init: found {config.init!r}, expected champion or null")
     check_needs(config.needs)
-    build.use_threads(config.threads)
+    build.tune_process(config.threads)
+    build.check_logger(config.logger)
+    build.fitting(config.trainer)
+    if launch.count() > 1:
+        raise ConfigError(
+            f"found {launch.count()} processes (torchrun), expected one: a retraining runs in one"
+        )
     build.encoder(config, build.pattern(config.attention))
     name = config.name or domain.task(settings).name
     registry = open_registry(config.registry)
@@ -79,7 +88,8 @@ def _retrain(
     task = domain.task(settings)
     job = Job(config, domain, settings, source, task, day, name, registry, champion, home, stages)
     with runs.logged(stages.folder / "retrain.log"):
-        log.info("as of %s: %s against %s", day, stages.folder, version or "no champion")
+        about(run=str(stages.folder), as_of=str(day))
+        log.info("as of %s, against %s", day, version or "no champion")
         start = {
             "as_of": str(day),
             "config": work,

@@ -6,7 +6,6 @@ A stage is finished when its file is in the run folder; the file appears whole o
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 from collections.abc import Callable
@@ -15,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import runs
+from pipelines.log import stage
 
 KILL_AT = "LONGSTRAND_KILL_AT"
 """Environment variable for tests: the process kills itself at that point, see `reached`."""
-
-log = logging.getLogger("longstrand.retrain")
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,8 @@ class Stages:
                 besides must be harmless to repeat.
         """
         if not self.finished(name):
-            log.info("stage %s", name)
-            found = work()
+            with stage(name):
+                found = work()
             reached(name)
             runs.write_json(self.folder / f"{name}.json", found)
             reached(f"{name}.done")
