@@ -191,9 +191,3 @@ class VariantFile:
             )
             .cast(SET_ASIDE)
         )
-
-    def fields(self, rows: pl.Series) -> pl.DataFrame:
-        """What became of these alleles: scored, or the reason why not."""
-        everything = pl.concat([self.alleles(part) for part in self.partitions()])
-        chosen = everything.with_row_index("row").filter(pl.col("row").is_in(rows.implode()))
-        return chosen.select(pl.col("reason").cast(pl.String))

@@ -59,7 +59,8 @@ def retrain(config: DictConfig) -> dict[str, Any]:
     home = Path(config.runs) / domain.name / "retrain" / name
     home.mkdir(parents=True, exist_ok=True)
     with registry.lock(name), _refusals(home, day, work_hash(config)):
-        finish_left_over(home, registry)
+        if not config.dry_run:
+            finish_left_over(home, registry)
         return _retrain(config, domain, settings, day, name, registry, home)
 
 

@@ -7,23 +7,29 @@ from pathlib import Path
 
 import polars as pl
 
+from core.bundle import load_bundle
 from pipelines.retrain.stages import KILL_AT
 from tests.pipelines.retrain.conftest import Town
 
 WEAK, STRONG = ("trainer.steps=3",), ("trainer.steps=80",)
-STAGES = (
-    "start",
-    "scores",
-    "drift",
+POINTS = (
+    "start.done",
+    "scores.done",
+    "drift.done",
     "training",
+    "training.done",
     "challenger",
-    "verdict",
-    "report",
-    "decision",
+    "challenger.done",
+    "verdict.done",
+    "report.done",
+    "decision.done",
     "decision_published",
+    "decision_published.done",
     "decision_ended",
-    "done",
+    "decision_ended.done",
+    "done.done",
 )
+"""After a stage; without `.done`, after its work and before its file says so."""
 
 
 def test_three_months_of_weekly_files(town: Town) -> None:
@@ -85,7 +91,7 @@ def test_killed_at_every_stage_it_ends_as_if_it_had_not_been(town: Town, tmp_pat
     for place in (town, unbroken):
         assert place.retrain("2024-02-26", *WEAK).code == 0
     assert unbroken.retrain("2024-03-18", *STRONG).summary["promoted"]
-    for point in [p for stage in STAGES for p in (stage, f"{stage}.done")]:
+    for point in POINTS:
         killed = town.retrain("2024-03-18", *STRONG, **{KILL_AT: point})
         assert killed.code == -signal.SIGKILL, (point, killed.stderr)
         assert town.champion() in (1, 2), point
@@ -104,10 +110,14 @@ def test_the_next_retraining_finishes_what_a_killed_one_had_decided(town: Town) 
     town.deliver("2024-03-25")
     killed = town.retrain("2024-02-26", *WEAK, **{KILL_AT: "decision.done"})
     assert (killed.code, town.champion()) == (-signal.SIGKILL, None)
-    following = town.retrain("2024-03-18", *STRONG)
-    assert (following.code, town.champion()) == (0, 2)
+    following = town.retrain("2024-03-18", *STRONG, "init=champion")
+    assert (following.code, town.champion()) == (0, 2), following.stderr
     events = [event for event, _ in town.record()]
     assert events == ["judged", "promoted", "judged", "promoted"]
+    # It went on from the champion's weights, so it has seen the champion's labels too.
+    first, second = (load_bundle(v.path) for v in town.registry.versions("fraud"))
+    assert set(first.label_intervals) < set(second.label_intervals)
+    assert first.tokenizer == second.tokenizer
 
 
 def test_who_holds_the_model_is_said(town: Town) -> None:
