@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -64,11 +65,15 @@ def score(config: DictConfig) -> dict[str, Any]:
         "settings": repr(settings),
         "threads": config.threads,
     }
+    seconds: dict[str, float] = {}
     with _held(work):
         _keep_or_clear(work, identity)
-        parts = scorer.prepare(work)
-        resumed = _score(config.engine, job, PartWorker(scorer, work), parts)
-        summary = scorer.write(frames(work, parts), output)
+        with _timed(seconds, "prepare"):
+            parts = scorer.prepare(work)
+        with _timed(seconds, "score"):
+            resumed = _score(config.engine, job, PartWorker(scorer, work), parts)
+        with _timed(seconds, "write"):
+            summary = scorer.write(frames(work, parts), output)
         shutil.rmtree(work)
     return {
         "command": "score",
@@ -81,7 +86,15 @@ def score(config: DictConfig) -> dict[str, Any]:
         "resumed": resumed,
         "engine": config.engine.kind,
         "workers": config.engine.workers,
+        "stages": seconds,
     }
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - began, 2)
 
 
 def _existing(name: str) -> Path:
