@@ -16,10 +16,11 @@ EVERY = 0.25
 
 
 class Ran(NamedTuple):
-    """What a command printed last, how long it took, and the most memory of all its processes at
-    a time; pages that several share count once."""
+    """What a command printed last and what it said on standard error, how long it took, and the
+    most memory of all its processes at a time; pages that several share count once."""
 
     last_line: str
+    said: str
     seconds: float
     peak_mb: float
 
@@ -44,7 +45,7 @@ def run_measured(command: Sequence[str], folder: Path) -> Ran:
     watcher.join()
     if process.returncode:
         raise LongstrandError(f"{' '.join(command)}: exit {process.returncode}: {said[-2000:]}")
-    return Ran(out.strip().splitlines()[-1], seconds, peaks[0] / 1e6)
+    return Ran(out.strip().splitlines()[-1], said, seconds, peaks[0] / 1e6)
 
 
 def tree_bytes(pid: int) -> int:

@@ -45,15 +45,34 @@ class TrainerSchema:
     precision: str = "32-true"
     accelerator: str = "auto"
     deterministic: bool = True
+    strategy: str = "single"
     checkpoint_every: int = 100
     log_every: int = 50
 
 
 @dataclass
 class LoggerSchema:
-    """`csv` writes metrics.csv a fold under logs/ in the run folder; `none` writes none."""
+    """`csv` writes metrics.csv and `tensorboard` its events, a fold, under logs/ in the run folder;
+    `none` writes none."""
 
     kind: str = MISSING
+
+
+@dataclass
+class JobSchema:
+    """What a command that a scheduler starts takes: `prom`, a folder for the run's metrics; see
+    pipelines.prom."""
+
+    prom: str | None = "${oc.env:LONGSTRAND_PROM,null}"
+
+
+@dataclass
+class MlflowLoggerSchema:
+    """One MLflow run a fold, in `experiment`."""
+
+    kind: str = "mlflow"
+    uri: str = MISSING
+    experiment: str = "longstrand"
 
 
 @dataclass
@@ -67,7 +86,7 @@ class EngineSchema:
 
 
 @dataclass
-class TrainSchema:
+class TrainSchema(JobSchema):
     """python -m pipelines.train"""
 
     domain: Any = MISSING
@@ -101,6 +120,13 @@ class FolderRegistrySchema:
 
 
 @dataclass
+class MlflowRegistrySchema:
+    kind: str = "mlflow"
+    uri: str = MISSING
+    root: str = MISSING
+
+
+@dataclass
 class RegistryCommandSchema:
     """python -m pipelines.registry; each verb says which of these it takes."""
 
@@ -112,7 +138,7 @@ class RegistryCommandSchema:
 
 
 @dataclass
-class EvaluateSchema:
+class EvaluateSchema(JobSchema):
     """python -m pipelines.evaluate"""
 
     bundle: str = MISSING
@@ -124,7 +150,7 @@ class EvaluateSchema:
 
 
 @dataclass
-class ScoreSchema:
+class ScoreSchema(JobSchema):
     """python -m pipelines.score"""
 
     bundle: str = MISSING
@@ -137,17 +163,57 @@ class ScoreSchema:
     threads: int = 1
 
 
+@dataclass
+class ClusterSchema:
+    """Where `--emit k8s` has the job run.
+
+    Args:
+        image: has longstrand installed, GNU date, and python on its path.
+        claim: PersistentVolumeClaim with data, models and runs; mounted at `mount`, where the job
+            runs.
+        deadline: seconds after which a job is given up, waiting for a lock included.
+    """
+
+    image: str | None = None
+    claim: str | None = None
+    mount: str = "/work"
+    cpu: str = "2"
+    memory: str = "8Gi"
+    deadline: int = 86400
+
+
+@dataclass
+class ScheduleSchema:
+    """python -m pipelines.schedule; see pipelines.schedule.job.Job. `python`, `folder`, `user`:
+    where they are on the machine that the files are for."""
+
+    cron: str = MISSING
+    timezone: str = MISSING
+    job: str = MISSING
+    name: str | None = None
+    grace: int = 3600
+    folder: str = "."
+    emit: str | None = None
+    out: str | None = None
+    python: str | None = None
+    user: str | None = None
+    cluster: ClusterSchema = field(default_factory=ClusterSchema)
+
+
 _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "train"): TrainSchema,
     ("schema", "simulate"): SimulateSchema,
     ("schema", "evaluate"): EvaluateSchema,
     ("schema", "score"): ScoreSchema,
+    ("schema", "schedule"): ScheduleSchema,
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,
+    ("schema", "mlflow_logger"): MlflowLoggerSchema,
     ("schema", "engine"): EngineSchema,
     ("schema", "registry_command"): RegistryCommandSchema,
     ("schema/registry", "folder"): FolderRegistrySchema,
+    ("schema/registry", "mlflow"): MlflowRegistrySchema,
 }
 
 

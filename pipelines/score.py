@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +28,7 @@ from pipelines.domains import load_domain
 from pipelines.engines import open_pool
 from pipelines.engines.job import PartWorker, ScoreJob, frames, part_file
 from pipelines.engines.pool import score_parts
+from pipelines.log import about, stage
 from pipelines.registry import bundle_folder
 
 log = logging.getLogger("longstrand.score")
@@ -38,15 +38,17 @@ def score(config: DictConfig) -> dict[str, Any]:
     """One input to one output; returns the summary."""
     from core.bundle import load_bundle
 
-    build.use_threads(config.threads)
+    build.tune_process(config.threads)
     bundle = load_bundle(bundle_folder(config.bundle, config.registry))
     domain = load_domain(bundle.domain)
+    about(domain=domain.name)
     settings = build.restored_config(domain, bundle.config, config.config)
     input, output = _existing(config.input), Path(config.output)
     if output.resolve() == input.resolve():
         raise ConfigError(f"output: {output} is the input; give it a name of its own")
     history = Path(config.history) if config.history else None
-    source = domain.open(settings, "score", input=input, history=history)
+    with stage("open"):
+        source = domain.open(settings, "score", input=input, history=history)
     scorer = domain.task(settings).scorer(bundle, source)
     scorer.check(output)
     work = output.with_name(output.name + ".parts")
@@ -65,14 +67,13 @@ def score(config: DictConfig) -> dict[str, Any]:
         "settings": repr(settings),
         "threads": config.threads,
     }
-    seconds: dict[str, float] = {}
     with _held(work):
         _keep_or_clear(work, identity)
-        with _timed(seconds, "prepare"):
+        with stage("prepare") as done:
             parts = scorer.prepare(work)
-        with _timed(seconds, "score"):
-            resumed = _score(config.engine, job, PartWorker(scorer, work), parts)
-        with _timed(seconds, "write"):
+            done["partitions"] = len(parts)
+        resumed = _score(config.engine, job, PartWorker(scorer, work), parts)
+        with stage("write", partitions=len(parts)):
             summary = scorer.write(frames(work, parts), output)
         shutil.rmtree(work)
     return {
@@ -86,15 +87,7 @@ def score(config: DictConfig) -> dict[str, Any]:
         "resumed": resumed,
         "engine": config.engine.kind,
         "workers": config.engine.workers,
-        "stages": seconds,
     }
-
-
-@contextlib.contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    seconds[stage] = round(time.perf_counter() - began, 2)
 
 
 def _existing(name: str) -> Path:
@@ -134,9 +127,10 @@ def _score(engine: DictConfig, job: ScoreJob, own: PartWorker, parts: Sequence[P
     """How many partitions were done already; all are afterwards."""
     done = {part.key for part in parts if part_file(job.work, part).is_file()}
     if len(done) < len(parts):
-        with open_pool(engine, job, own) as pool:
+        left = len(parts) - len(done)
+        with stage("score", partitions=left), open_pool(engine, job, own) as pool:
             for part, rows in score_parts(parts, done, pool):
-                log.info("scored %s, %d rows", part.key, rows)
+                log.info("scored", extra={"facts": {"partition": part.key, "rows": rows}})
     return len(done)
 
 

@@ -16,10 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+def shell_blocks(text: str) -> list[str]:
+    """What stands between fences that name no language."""
+    blocks = re.findall(r"^```([^\n]*)\n(.*?)^```$", text, re.M | re.S)
+    return [block for language, block in blocks if not language]
+
+
 def _commands() -> list[str]:
     found = []
     for page in PAGES:
-        for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.M | re.S):
+        for block in shell_blocks(page.read_text()):
             lines = block.replace("\\\n", " ").splitlines()
             found += [re.sub(r"\s+", " ", line.split(" #")[0]) for line in lines]
     return sorted({c.strip() for c in found if "-m pipelines." in c})
@@ -28,7 +34,8 @@ def _commands() -> list[str]:
 @pytest.mark.parametrize("command", _commands())
 def test_a_documented_command_composes(command: str, tmp_path: Path) -> None:
     _, module, *arguments = shlex.split(command[command.index("-m pipelines.") - 1 :])
-    asked = arguments if "--help" in arguments else [*arguments, "--cfg", "job"]
+    # What stands after -- is for the job that pipelines.schedule starts.
+    asked = arguments if "--help" in arguments else ["--cfg", "job", *arguments]
     done = subprocess.run(
         [sys.executable, "-m", module, *asked],
         cwd=tmp_path,
