@@ -28,7 +28,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from core.errors import ConfigError, LongstrandError, Preempted
+from core.errors import ConfigError, LockHeldError, LongstrandError, Preempted
 from core.training import launch
 from pipelines import prom
 from pipelines.domains import domain_names
@@ -86,7 +86,9 @@ def _guarded(command: Command, config: DictConfig, name: str) -> None:
         summary, code = command(config), 0
     except (LongstrandError, OmegaConfBaseException, OSError) as error:
         summary, code = {"error": str(error)}, exit_code(error)
-        log.error("%s", error)
+        # Nobody is to be woken for a lock that is held, or for a stop that was asked for.
+        expected = isinstance(error, LockHeldError | Preempted)
+        log.log(logging.WARNING if expected else logging.ERROR, "%s", error)
     except Exception as error:
         summary, code = {"error": type(error).__name__}, 1
         log.exception("this is a fault of longstrand, not of your input; please report it")
