@@ -208,11 +208,3 @@ class VariantFile:
             )
             .cast(SET_ASIDE)
         )
-
-    def reference_statistics(self) -> pl.DataFrame:
-        """Columns statistic, value: share of each outcome, over all alleles."""
-        everything = pl.concat([self.alleles(part) for part in self.partitions()])
-        counts = everything["reason"].value_counts(sort=True)
-        return counts.select(
-            pl.col("reason").alias("statistic"), (pl.col("count") / len(everything)).alias("value")
-        )
