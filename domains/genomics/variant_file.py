@@ -1,10 +1,13 @@
-"""A file of variants to score, on a reference: read in parts, every allele judged."""
+"""Variants to score, on a reference: a file of them or every one of a FASTA, read in parts, every
+allele judged."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -15,10 +18,12 @@ from core.contract import Partition
 from core.errors import ConfigError, DataContractError
 from domains.genomics import vcf
 from domains.genomics.allele import SET_ASIDE
-from domains.genomics.config import GenomicsConfig
+from domains.genomics.config import GenomicsConfig, ScoringConfig
+from domains.genomics.ranges import cut_ranges
 from domains.genomics.same_codon import SAME_CODON, shared_codons
+from domains.genomics.saturation import saturated
 from domains.genomics.source import open_reference
-from domains.genomics.variant_text import open_variants
+from domains.genomics.variant_text import VariantText, open_variants
 from domains.genomics.verdict import FLIPPED, SCORED, judge, judge_record
 
 RECORDS_A_PARTITION = 50_000
@@ -38,7 +43,8 @@ _ALLELES = {
 
 
 class VariantFile:
-    """Variants to score, on the reference that the config names.
+    """Variants to score, on the reference that the config names; with `scoring.saturate` every
+    substitution of the FASTA `path`.
 
     Raises:
         ConfigError: no such file, empty, damaged, nothing with variants in it, or a REF column
@@ -47,11 +53,20 @@ class VariantFile:
 
     def __init__(self, config: GenomicsConfig, path: Path) -> None:
         self.config, self.path = config, path
-        self.text = open_variants(path, config.scoring.columns)
-        self.reference = open_reference(config.data)
         self._read: tuple[int, Iterator[bytes]] | None = None
         self._shared: dict[str, np.ndarray] | None = None
+        self.data = config.data
+        if config.scoring.saturate is not None:
+            self.data = replace(config.data, source="files", fasta=str(path))
+        self.reference = open_reference(self.data)
+        self.text = self._open(config.scoring)
         self._check_assembly()
+
+    def _open(self, scoring: ScoringConfig) -> VariantText:
+        if scoring.saturate is None:
+            return open_variants(self.path, scoring.columns)
+        self._shared = {}  # every codon is changed at all its places: no news for anybody
+        return saturated(self.path, self.reference.genome, scoring.saturate)
 
     @property
     def header(self) -> Sequence[bytes]:
@@ -65,7 +80,7 @@ class VariantFile:
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of the VCF, the reference, the annotation and the tracks, and the
         aliases."""
-        data = self.config.data
+        data = self.data
         digest = hashlib.sha256(json.dumps(dict(data.contig_alias), sort_keys=True).encode())
         tracks = [data.tracks[name].path for name in sorted(data.tracks)]
         for path in (self.path, data.fasta, data.annotation, *tracks):
@@ -76,23 +91,26 @@ class VariantFile:
                 digest.update(hashlib.file_digest(f, "sha256").digest())
         return digest.hexdigest()
 
+    @cached_property
+    def borders(self) -> list[int]:
+        """[P + 1] record numbers between which partitions lie: contig ranges."""
+        return cut_ranges(self.body(), RECORDS_A_PARTITION)
+
     def partitions(self) -> Sequence[Partition]:
-        """Runs of 50,000 records; at least one, so that a VCF without records is written too."""
-        records = sum(1 for _ in self.body())
-        count = max(1, -(-records // RECORDS_A_PARTITION))
-        return [Partition(f"records-{i:06d}", i, False) for i in range(count)]
+        """At least one, so that a VCF without records is written too."""
+        return [Partition(f"records-{i:06d}", i, False) for i in range(len(self.borders) - 1)]
 
     def lines(self, part: Partition) -> list[bytes]:
         """The records of a partition as they stand in the file."""
-        first = part.order * RECORDS_A_PARTITION
+        first, last = self.borders[part.order : part.order + 2]
         at, lines = self._read or (0, self.body())
         if at > first:
             at, lines = 0, self.body()
         # Partitions mostly come in order: the reader stays where the last one ended.
         for _ in islice(lines, first - at):
             pass
-        taken = list(islice(lines, RECORDS_A_PARTITION))
-        self._read = (first + RECORDS_A_PARTITION, lines)
+        taken = list(islice(lines, last - first))
+        self._read = (last, lines)
         return taken
 
     def alleles(self, part: Partition) -> pl.DataFrame:
@@ -105,9 +123,8 @@ class VariantFile:
             DataContractError: REF differs from the FASTA and `scoring.ref_mismatch` is fail.
         """
         genome, policy = self.reference.genome, self.config.scoring.ref_mismatch
-        first = part.order * RECORDS_A_PARTITION
         out = []
-        for number, line in enumerate(self.lines(part), first):
+        for number, line in enumerate(self.lines(part), self.borders[part.order]):
             record = vcf.parse(line)
             if record is None:
                 out.append((number, -1, "", None, -1, "", "", "MALFORMED_RECORD", -1))
@@ -192,12 +209,4 @@ class VariantFile:
                 pl.col("reason").alias("expected"),
             )
             .cast(SET_ASIDE)
-        )
-
-    def reference_statistics(self) -> pl.DataFrame:
-        """Columns statistic, value: share of each outcome, over all alleles."""
-        everything = pl.concat([self.alleles(part) for part in self.partitions()])
-        counts = everything["reason"].value_counts(sort=True)
-        return counts.select(
-            pl.col("reason").alias("statistic"), (pl.col("count") / len(everything)).alias("value")
         )

@@ -34,7 +34,7 @@ def test_a_quick_run_tells_every_model_on_the_same_rows(tmp_path: Path) -> None:
 
 
 def _naive_coding(sequence: str, start: int, pos: int, alt: str) -> list[float]:
-    """Place, amino acids before and after, and those near, of a plus-strand gene from `start` on."""
+    """Place, amino acids before and after, and those near, of a plus-strand gene."""
     from Bio.Seq import Seq
 
     protein = str(Seq(sequence[start:]).translate())

@@ -75,7 +75,7 @@ def test_a_model_is_not_run_without_the_track_it_learnt_from(
     tokenizer = task.fit_tokenizer(source, source.variants["row"])
     assert tokenizer == task.load_tokenizer(tokenizer.to_dict())
     tokenizer.check_channels(source.reference.channel_names)
-    with pytest.raises(ConfigError, match="data.tracks: found none, expected x"):
+    with pytest.raises(ConfigError, match=r"data\.tracks: found none, expected x"):
         tokenizer.check_channels(plain.reference.channel_names)
     assert source.fingerprint() != plain.fingerprint()
     kept = domain.carried(replace(simulated, data=data)).data.tracks["x"].path
