@@ -14,10 +14,12 @@ from benchmarks.paired import estimates
 from benchmarks.variant_data import DATA, QUICK, opened
 from core.errors import ConfigError
 from domains.genomics.codon import AMINO_ACIDS, NO_AMINO_ACID
+from domains.genomics.contig_name import ContigNames
 from domains.genomics.figures import auroc, spearman
 from tests.domains.genomics.conftest import genomics_data
 
 __all__ = ["genomics_data"]
+NAMES = ContigNames(("c",), {})
 
 
 def test_a_quick_run_tells_every_model_on_the_same_rows(tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_features_of_the_trees_are_those_of_a_naive_twin(minus: bool) -> None:
     draw = np.random.default_rng(0)
     codes = draw.integers(0, 4, 96)
     turned = 3 - codes[::-1] if minus else codes
-    genome = Genome(Path("none.fa"), {"c": turned.astype(np.uint8)}, {}, "")
+    genome = Genome(Path("none.fa"), {"c": turned.astype(np.uint8)}, NAMES, "")
     strand = -1 if minus else 1
     reference = Reference(genome, [Transcript("t", "c", strand, [(0, 96)], [(0, 96)])])
     pos, alt = draw.integers(9, 87, 40), draw.integers(0, 4, 40)
@@ -83,7 +85,7 @@ def test_features_of_the_trees_say_where_there_is_no_codon() -> None:
     from domains.genomics.contig import UNKNOWN, Genome
     from domains.genomics.source import Reference
 
-    genome = Genome(Path("none.fa"), {"c": np.zeros(4, dtype=np.uint8)}, {}, "")
+    genome = Genome(Path("none.fa"), {"c": np.zeros(4, dtype=np.uint8)}, NAMES, "")
     reference = Reference(genome, [])
     frame = pl.DataFrame({"chrom": ["c"], "pos": [0], "ref": [0], "alt": [1]})
     assert (variant_trees.coding_features(reference, frame) == -1).all()
