@@ -134,7 +134,8 @@ def _train(
         "resumed": run.resumed,
         "set_aside": set_aside,
         **({} if choice is None else {"attention": choice["again"][folds[-1].name]}),
-        "metrics": {m.metric: round(m.value, 4) for m in metrics if m.model == "ours"},
+        # Of one name, the figure of all rows comes before those of parts of them.
+        "metrics": {m.metric: round(m.value, 4) for m in reversed(metrics) if m.model == "ours"},
     }
 
 
