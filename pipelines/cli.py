@@ -28,7 +28,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from core.errors import ConfigError, LongstrandError, Preempted
+from core.errors import ConfigError, LockHeldError, LongstrandError, Preempted
+from core.training import launch
 from pipelines import prom
 from pipelines.domains import domain_names
 from pipelines.log import about, begin, configure, known
@@ -36,6 +37,7 @@ from pipelines.schema import register_schemas
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 _OPEN = ("config.", "note.")
+_OF_A_DOMAIN = ("train", "simulate", "sweep", "retrain")
 Command = Callable[[DictConfig], dict[str, Any]]
 
 log = logging.getLogger("longstrand")
@@ -76,6 +78,8 @@ def _guarded(command: Command, config: DictConfig, name: str) -> None:
     signal.signal(signal.SIGTERM, _stop)
     begin(name)
     directory: str | None = None
+    if launch.rank() > 0:  # what it does the first process does too, and tells
+        logging.getLogger().setLevel(logging.WARNING)
     try:
         _refuse_missing(config)
         directory = OmegaConf.select(config, "prom")
@@ -83,7 +87,9 @@ def _guarded(command: Command, config: DictConfig, name: str) -> None:
         summary, code = command(config), 0
     except (LongstrandError, OmegaConfBaseException, OSError) as error:
         summary, code = {"error": str(error)}, exit_code(error)
-        log.error("%s", error)
+        # Nobody is to be woken for a lock that is held, or for a stop that was asked for.
+        expected = isinstance(error, LockHeldError | Preempted)
+        log.log(logging.WARNING if expected else logging.ERROR, "%s", error)
     except Exception as error:
         summary, code = {"error": type(error).__name__}, 1
         log.exception("this is a fault of longstrand, not of your input; please report it")
@@ -91,7 +97,10 @@ def _guarded(command: Command, config: DictConfig, name: str) -> None:
 
 
 def _end(summary: dict[str, Any], code: int, start: float, directory: str | None) -> None:
-    """Metrics of the run, its summary line, and out where it failed."""
+    """Metrics of the run, its summary line, and out where it failed. Of several processes the
+    first one alone speaks."""
+    if launch.rank() > 0:
+        sys.exit(code)
     seconds = time.perf_counter() - start
     facts = known()
     command, domain = str(facts["command"]), str(facts.get("domain", "unknown"))
@@ -155,7 +164,7 @@ def _without_schema_groups() -> Iterator[None]:
 
 def _with_help_domain(arguments: list[str], config_name: str) -> list[str]:
     # Help composes the configuration, which needs some domain to be composed at all.
-    needs_domain = config_name in ("train", "simulate")
+    needs_domain = config_name in _OF_A_DOMAIN
     asks = {"--help", "-h", "--info", "--hydra-help"} & set(arguments)
     if needs_domain and asks and not any(a.startswith("domain=") for a in arguments):
         return [*arguments, f"domain={domain_names()[0]}"]
@@ -202,7 +211,7 @@ def suggestions(arguments: list[str], config_name: str) -> list[str]:
 
 
 def _known_keys(config_name: str, overrides: list[str]) -> set[str]:
-    if config_name in ("train", "simulate") and not any(o.startswith("domain=") for o in overrides):
+    if config_name in _OF_A_DOMAIN and not any(o.startswith("domain=") for o in overrides):
         overrides = [*overrides, f"domain={domain_names()[0]}"]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):

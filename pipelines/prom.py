@@ -44,8 +44,9 @@ class Finished:
 
     Args:
         ended: Unix time.
-        summary: what the command printed; of it `rows`, `scored`, `set_aside`, `promoted` and
-            `metrics` (a number by name, or rows of core.contract.Metric) are exported.
+        summary: what the command printed; of it `rows`, `scored`, `set_aside`, `promoted`,
+            `metrics` (a number by name, or rows of core.contract.Metric), and `champion_value` and
+            `challenger_value` of a `metric` are exported.
     """
 
     command: str
@@ -106,7 +107,7 @@ def _of_summary(summary: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str
             yield name, {}, int(summary[key])
     if "promoted" in summary:
         yield "longstrand_last_run_promoted", {}, int(summary["promoted"])
-    for labels, value in _metrics(summary.get("metrics", {})):
+    for labels, value in [*_metrics(summary.get("metrics", {})), *_compared(summary)]:
         yield "longstrand_last_run_metric", labels, float(value)
 
 
@@ -119,6 +120,14 @@ def _metrics(
         for row in metrics:
             labels = {key: str(row[key]) for key in ("metric", "model", "data", "protocol")}
             yield labels, row["value"]
+
+
+def _compared(summary: Mapping[str, Any]) -> Iterator[tuple[dict[str, str], float]]:
+    """Of two models judged by one metric; there is no champion yet at the first."""
+    for model in ("champion", "challenger"):
+        value = summary.get(f"{model}_value")
+        if value is not None:
+            yield {"metric": summary["metric"], "model": model}, value
 
 
 def _labels(labels: Mapping[str, str]) -> str:

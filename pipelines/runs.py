@@ -61,6 +61,8 @@ def config_hash(config: DictConfig) -> str:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     kept = {k: v for k, v in plain.items() if k not in _NOT_PART_OF_THE_RUN}
+    if "trainer" in kept:  # how many processes train changes no batch
+        kept["trainer"] = {k: v for k, v in kept["trainer"].items() if k != "strategy"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 

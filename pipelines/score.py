@@ -1,5 +1,5 @@
 """Score a file: python -m pipelines.score bundle=DIR|NAME@ALIAS input=FILE|DIR output=FILE|DIR
-[history=FILE] [engine=local|ray] [engine.workers=N]
+[history=FILE] [engine=local|ray] [engine.workers=N]; input=- reads standard input
 
 Partitions are scored by the engine's workers into <output>.parts/, so that a killed run goes on
 where it was, with another engine or number of workers if need be; the output is written under a
@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +37,13 @@ log = logging.getLogger("longstrand.score")
 
 def score(config: DictConfig) -> dict[str, Any]:
     """One input to one output; returns the summary."""
+    if config.input != "-":
+        return _score_input(config, _existing(config.input))
+    with _standard_input(Path(config.output)) as input:
+        return _score_input(config, input)
+
+
+def _score_input(config: DictConfig, input: Path) -> dict[str, Any]:
     from core.bundle import load_bundle
 
     build.tune_process(config.threads)
@@ -43,7 +51,7 @@ def score(config: DictConfig) -> dict[str, Any]:
     domain = load_domain(bundle.domain)
     about(domain=domain.name)
     settings = build.restored_config(domain, bundle.config, config.config)
-    input, output = _existing(config.input), Path(config.output)
+    output = Path(config.output)
     if output.resolve() == input.resolve():
         raise ConfigError(f"output: {output} is the input; give it a name of its own")
     history = Path(config.history) if config.history else None
@@ -88,6 +96,19 @@ def score(config: DictConfig) -> dict[str, Any]:
         "engine": config.engine.kind,
         "workers": config.engine.workers,
     }
+
+
+@contextlib.contextmanager
+def _standard_input(output: Path) -> Iterator[Path]:
+    """Standard input as a file beside the output, which scoring may read more than once."""
+    path = output.with_name(output.name + ".stdin")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("wb") as f:
+            shutil.copyfileobj(sys.stdin.buffer, f)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _existing(name: str) -> Path:

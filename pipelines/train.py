@@ -6,7 +6,7 @@ predictions and a report. With no data given it trains on the domain's simulator
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -17,8 +17,10 @@ from omegaconf import DictConfig
 
 from core.contract import Domain, Fold, Metric, Source, Task
 from core.errors import ConfigError, DataContractError
+from core.training import launch
 from pipelines import build, choose, cli, runs
 from pipelines.domains import load_domain
+from pipelines.learn import Lesson, learn, reference_of, write_model, write_parquet
 from pipelines.log import about, stage
 from pipelines.tries import Bench, fold_seed
 
@@ -45,22 +47,31 @@ class Job:
 
 
 def train(config: DictConfig) -> dict[str, Any]:
-    """One run: every fold, metrics, bundle, report. Returns the summary."""
+    """One run: every fold, metrics, bundle, report. Returns the summary.
+
+    Several processes (torchrun) read the data, train and predict together; the first one alone
+    opens the run folder and writes into it.
+    """
     domain = load_domain(config.domain.name)
     about(domain=domain.name)
     settings = build.domain_config(config.domain)
     build.tune_process(config.threads)
-    _check_needs(config.needs)
+    check_needs(config.needs)
     build.check_logger(config.logger)
     encoder = build.encoder(config, _first_pattern(config.attention))
-    run = runs.open_run(config, domain.name, cli.job_suffix())
+    build.fitting(config.trainer)
+
+    from core.training import processes
+
+    processes.join(config.trainer.strategy)
+    run = processes.from_first(lambda: runs.open_run(config, domain.name, cli.job_suffix()))
     try:
         return _train(config, domain, settings, encoder, run)
     except runs.DataChanged as changed:
         if config.resume != "auto":
             raise
         log.warning("%s: starting anew", changed)
-        anew = runs.new_run(config, domain.name, cli.job_suffix())
+        anew = processes.from_first(lambda: runs.new_run(config, domain.name, cli.job_suffix()))
         return _train(config, domain, settings, encoder, anew)
 
 
@@ -71,19 +82,32 @@ def _first_pattern(node: DictConfig) -> Pattern:
     from core.attention.auto import dense_twin
 
     choose.check(node)
+    if launch.count() > 1:
+        raise ConfigError(
+            "attention: found auto in several processes, which would measure each other's speed; "
+            "choose with one process, then give the others the pattern that its summary names"
+        )
     return dense_twin(node.causal)
 
 
 def _train(
     config: DictConfig, domain: Domain, settings: Any, encoder: EncoderConfig, run: runs.Run
 ) -> dict[str, Any]:
+    from core.training.processes import from_first
+
     about(run=str(run.path))
-    with runs.held(run), runs.logged(run.path / "train.log"):
+    with contextlib.ExitStack() as until_the_end:
+
+        def hold() -> None:
+            until_the_end.enter_context(runs.held(run))
+            until_the_end.enter_context(runs.logged(run.path / "train.log"))
+
+        from_first(hold)
         with stage("open") as done:
-            settings = _with_data(domain, settings, run.path)
+            settings = from_first(lambda: with_data(domain, settings, run.path))
             source = domain.open(settings, "train")
-            runs.check_data(run, source.fingerprint())
-            done["set_aside"] = set_aside = _note_set_aside(source, run.path)
+            from_first(lambda: runs.check_data(run, source.fingerprint()))
+            done["set_aside"] = set_aside = from_first(lambda: note_set_aside(source, run.path))
         task = domain.task(settings)
         with stage("folds") as done:
             folds = task.folds(source)
@@ -96,6 +120,8 @@ def _train(
             encoders = choose.encoders(choice, encoder)
         job = Job(config, run, source, task, encoders, choice)
         predictions = _out_of_fold(job, folds)
+        if launch.rank() > 0:
+            return {}
         with stage("metrics", rows=predictions.height):
             metrics = _metrics(job, folds, predictions)
         with stage("bundle"):
@@ -112,7 +138,7 @@ def _train(
     }
 
 
-def _note_set_aside(source: Source, folder: Path) -> int:
+def note_set_aside(source: Source, folder: Path) -> int:
     """Rows that broke the data contract, listed in set_aside.csv; returns how many."""
     bad = source.set_aside().collect()
     if bad.height:
@@ -120,7 +146,8 @@ def _note_set_aside(source: Source, folder: Path) -> int:
     return build.distinct_rows(bad)
 
 
-def _check_needs(path: str | None) -> None:
+def check_needs(path: str | None) -> None:
+    """Raises ConfigError where the data that an experiment reads is not there."""
     if path is not None and not Path(path).exists():
         raise ConfigError(
             f"experiment: found no data at {path}; set LONGSTRAND_DATA to the folder that holds it "
@@ -128,7 +155,7 @@ def _check_needs(path: str | None) -> None:
         )
 
 
-def _with_data(domain: Domain, settings: Any, folder: Path) -> Any:
+def with_data(domain: Domain, settings: Any, folder: Path) -> Any:
     """Point a simulated source at files written into the run folder, once."""
     if settings.data.source != "simulated":
         return settings
@@ -152,51 +179,17 @@ def _fold(job: Job, fold: Fold, index: int) -> pl.DataFrame | None:
     """Train one fold, or read what an earlier start of this run has finished."""
     import polars as pl
 
+    from core.training.processes import from_first
+
     folder = job.run.path / "checkpoints" / fold.name
     finished = folder / "finished.json"
-    if not finished.is_file():
-        steps = job.config.trainer.steps
+    if not from_first(finished.is_file):
+        config, encoder, seed = job.config, job.encoders[fold.name], fold_seed(job.config, index)
+        steps, logs = config.trainer.steps, job.run.path / "logs" / fold.name
         with stage("train", fold=fold.name, rows=len(fold.train), steps=steps):
-            _train_fold(job, fold, index, folder)
-        runs.write_json(finished, {"steps": steps})
+            learn(Lesson(config, job.source, job.task, fold, encoder, seed, folder, logs))
+        from_first(lambda: runs.write_json(finished, {"steps": steps}))
     return pl.read_parquet(folder / "test.parquet") if len(fold.test) else None
-
-
-def _train_fold(job: Job, fold: Fold, index: int, folder: Path) -> None:
-    import pytorch_lightning as lightning
-    from safetensors.torch import save_file
-
-    from core.training.fit import fit
-
-    task, source = job.task, job.source
-    seed = fold_seed(job.config, index)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = task.fit_tokenizer(source, fold.train)
-    lightning.seed_everything(seed, verbose=False)
-    module = task.module(tokenizer, job.encoders[fold.name])
-    loader = task.loader(source, tokenizer, fold.train, seed, job.config.trainer.steps)
-    fit(
-        module,
-        loader,
-        build.optimiser(job.config.trainer),
-        build.fitting(job.config.trainer),
-        folder,
-        seed,
-        build.loggers(
-            job.config.logger,
-            job.run.path / "logs" / fold.name,
-            build.parameters(job.config),
-        ),
-    )
-    calibration = task.calibrate(task.predict(module, source, tokenizer, fold.validation))
-    runs.write_json(folder / "tokenizer.json", tokenizer.to_dict())
-    runs.write_json(folder / "calibration.json", calibration.to_dict())
-    weights = {n: t.detach().cpu().contiguous() for n, t in module.state_dict().items()}
-    save_file(weights, str(folder / "model.safetensors"))
-    if len(fold.test):
-        predictions = task.predict(module, source, tokenizer, fold.test)
-        scored = build.scored(predictions, calibration, fold.name)
-        _write_parquet(scored, folder / "test.parquet")
 
 
 def _metrics(job: Job, folds: Sequence[Fold], predictions: pl.DataFrame) -> list[Metric]:
@@ -222,18 +215,12 @@ def _finish(
     job: Job, settings: Any, last: Fold, predictions: pl.DataFrame, metrics: list[Metric]
 ) -> None:
     """Write predictions, metrics, bundle and, last, the report: its presence marks the end."""
-    from safetensors.torch import load_file
-
-    from core.bundle import write_bundle
-    from core.calibration import Calibration
     from pipelines.choice_report import choice_panels, choice_table
-    from pipelines.model_card import model_card
     from pipelines.report import write_report
 
     path = job.run.path
-    _write_parquet(predictions, path / "predictions.parquet")
-    rows = [asdict(m) for m in metrics]
-    runs.write_json(path / "metrics.json", rows)
+    write_parquet(predictions, path / "predictions.parquet")
+    runs.write_json(path / "metrics.json", [asdict(m) for m in metrics])
     folder, encoder = path / "checkpoints" / last.name, job.encoders[last.name]
     manifest = {
         "domain": job.config.domain.name,
@@ -243,16 +230,8 @@ def _finish(
         "label_intervals": job.task.label_intervals(job.source, last),
         "config": plain(settings),
     }
-    write_bundle(
-        job.run.bundle,
-        manifest=manifest,
-        encoder=encoder,
-        weights=load_file(str(folder / "model.safetensors")),
-        tokenizer=json.loads((folder / "tokenizer.json").read_text()),
-        calibration=Calibration.from_dict(json.loads((folder / "calibration.json").read_text())),
-        metrics=rows,
-        model_card=model_card(manifest, encoder, metrics),
-    )
+    reference = reference_of(job.source, last, predictions)
+    write_model(job.run.bundle, folder, manifest, encoder, metrics, reference)
     panels = job.task.panels(job.source, predictions)
     tables = []
     if job.choice is not None:
@@ -276,11 +255,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     return str(value) if isinstance(value, Path) else value
-
-
-def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    with runs.replacing(path) as temporary:
-        frame.write_parquet(temporary)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from core.calibration import Calibration, fit_platt
-from core.contract import Fold, Metric, Panel
+from core.contract import Challenge, Fold, Metric, Panel, Yardstick
 from core.errors import ConfigError, TooFewLabelsError
 from core.training.loader import StepLoader
 from domains.finance import floors
@@ -20,6 +20,7 @@ from domains.finance.config import FinanceConfig, parse_day
 from domains.finance.metrics import fraud_metrics
 from domains.finance.model import FraudModule, require_finite
 from domains.finance.panels import fraud_panels
+from domains.finance.retraining import challenge, fraud_yardstick
 from domains.finance.stream import DAY, KeyOrder, Stream, cut
 from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
 from domains.finance.views import keyed_config, mean_history, objection
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
     from domains.finance.files import TransactionFiles
+    from domains.finance.labelled import TransactionSource
     from domains.finance.scorer import FraudScorer
-    from domains.finance.source import TransactionSource
 
 PREDICT_ROWS = 500_000
 
@@ -190,6 +191,13 @@ class FraudTask:
         for text in intervals:
             seen |= pl.col("time").is_between(*_interval(text))
         return _rows(source, seen & pl.col("label").is_not_null())
+
+    def challenge(self, source: TransactionSource, seen: Sequence[str]) -> Challenge:
+        ends = [_interval(text)[1] for text in seen]
+        return challenge(self.folds(source)[0], source, max(ends, default=None))
+
+    def yardstick(self, source: TransactionSource, predictions: pl.DataFrame) -> Yardstick:
+        return fraud_yardstick(predictions)
 
     def scorer(self, bundle: Bundle, source: TransactionFiles) -> FraudScorer:
         from domains.finance.scorer import FraudScorer

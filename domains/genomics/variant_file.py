@@ -1,10 +1,12 @@
-"""A file of variants to score, on a reference: read in parts, every allele judged."""
+"""Variants to score, on a reference: a file of them or every one of a FASTA, read in parts, every
+allele judged."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,10 +17,11 @@ from core.contract import Partition
 from core.errors import ConfigError, DataContractError
 from domains.genomics import vcf
 from domains.genomics.allele import SET_ASIDE
-from domains.genomics.config import GenomicsConfig
+from domains.genomics.config import GenomicsConfig, ScoringConfig
 from domains.genomics.same_codon import SAME_CODON, shared_codons
+from domains.genomics.saturation import saturated
 from domains.genomics.source import open_reference
-from domains.genomics.variant_text import open_variants
+from domains.genomics.variant_text import VariantText, open_variants
 from domains.genomics.verdict import FLIPPED, SCORED, judge, judge_record
 
 RECORDS_A_PARTITION = 50_000
@@ -38,7 +41,8 @@ _ALLELES = {
 
 
 class VariantFile:
-    """Variants to score, on the reference that the config names.
+    """Variants to score, on the reference that the config names; with `scoring.saturate` every
+    substitution of the FASTA `path`.
 
     Raises:
         ConfigError: no such file, empty, damaged, nothing with variants in it, or a REF column
@@ -47,11 +51,20 @@ class VariantFile:
 
     def __init__(self, config: GenomicsConfig, path: Path) -> None:
         self.config, self.path = config, path
-        self.text = open_variants(path, config.scoring.columns)
-        self.reference = open_reference(config.data)
         self._read: tuple[int, Iterator[bytes]] | None = None
         self._shared: dict[str, np.ndarray] | None = None
+        self.data = config.data
+        if config.scoring.saturate is not None:
+            self.data = replace(config.data, source="files", fasta=str(path))
+        self.reference = open_reference(self.data)
+        self.text = self._open(config.scoring)
         self._check_assembly()
+
+    def _open(self, scoring: ScoringConfig) -> VariantText:
+        if scoring.saturate is None:
+            return open_variants(self.path, scoring.columns)
+        self._shared = {}  # every codon is changed at all its places: no news for anybody
+        return saturated(self.path, self.reference.genome, scoring.saturate)
 
     @property
     def header(self) -> Sequence[bytes]:
@@ -64,7 +77,7 @@ class VariantFile:
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of the VCF, the reference and the annotation, and the aliases."""
-        data = self.config.data
+        data = self.data
         digest = hashlib.sha256(json.dumps(dict(data.contig_alias), sort_keys=True).encode())
         for path in (self.path, data.fasta, data.annotation):
             if path is None:
@@ -190,12 +203,4 @@ class VariantFile:
                 pl.col("reason").alias("expected"),
             )
             .cast(SET_ASIDE)
-        )
-
-    def reference_statistics(self) -> pl.DataFrame:
-        """Columns statistic, value: share of each outcome, over all alleles."""
-        everything = pl.concat([self.alleles(part) for part in self.partitions()])
-        counts = everything["reason"].value_counts(sort=True)
-        return counts.select(
-            pl.col("reason").alias("statistic"), (pl.col("count") / len(everything)).alias("value")
         )

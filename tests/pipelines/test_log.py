@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import polars as pl
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
-from core.errors import ConfigError, Preempted
-from pipelines import log
+from core.errors import ConfigError, LockHeldError, Preempted
+from pipelines import cli, log
 
 
 class Terminal(io.StringIO):
@@ -101,3 +102,27 @@ def test_a_job_of_a_grid_forgets_what_the_one_before_was_about() -> None:
     log.about(run="runs/toy/1")
     log.begin("train")
     assert log.known() == {"command": "train"}
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "code"),
+    [
+        (LockHeldError("held"), "warning", 75),
+        (Preempted("stopped"), "warning", 143),
+        (ConfigError("wrong"), "error", 2),
+        (OSError("disk full"), "error", 1),
+    ],
+)
+def test_a_held_lock_and_a_stop_are_no_error_lines(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, level: str, code: int
+) -> None:
+    def command(config: DictConfig) -> dict:
+        raise error
+
+    stream = io.StringIO()
+    log.configure("train", stream)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as left:
+        cli._guarded(command, OmegaConf.create({}), "train")
+    assert left.value.code == code
+    assert [line["level"] for line in lines(stream)] == [level]

@@ -120,6 +120,17 @@ def test_rows_of_metrics_keep_model_data_and_protocol_and_any_name_is_escaped(
     assert {labels["data"] for labels in found} == {r"a\"b\\c\nd"}
 
 
+@pytest.mark.parametrize(("champion", "models"), [(0.5, 2), (None, 1)])
+def test_two_models_that_were_compared_are_told_apart(
+    tmp_path: Path, champion: float | None, models: int
+) -> None:
+    compared = {"metric": "auc", "champion_value": champion, "challenger_value": 0.6}
+    prom.write(finished(promoted=True, **compared), tmp_path, None)
+    series = parsed((tmp_path / "metrics.prom").read_text())
+    found = [dict(labels)["model"] for name, labels in series if name.endswith("_metric")]
+    assert sorted(found) == ["challenger", "champion"][:models]
+
+
 def test_a_folder_that_is_not_there_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="prom: found no folder at"):
         prom.check(str(tmp_path / "no"))

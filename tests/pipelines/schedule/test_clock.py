@@ -18,11 +18,11 @@ import pytest
 from apscheduler.triggers.interval import IntervalTrigger
 
 from core.errors import ConfigError
-from pipelines.schedule import clock
+from pipelines.schedule import clock, command
 from pipelines.schedule.clock import Runner, keep
 from pipelines.schedule.command import split
 from pipelines.schedule.job import Job
-from tests.pipelines.conftest import ROOT, Outcome
+from tests.pipelines.conftest import ROOT, run_command
 from tests.pipelines.schedule.conftest import FIRE, STARTED, started
 
 Make = Callable[..., Job]
@@ -186,12 +186,20 @@ def test_a_mistyped_argument_of_the_job_is_refused_when_the_schedule_starts(job:
 
 
 def test_files_are_printed_alone_so_that_they_can_be_piped_on(
-    command: Callable[..., Outcome],
+    project: Path, tmp_path: Path
 ) -> None:
     ours = ("cron=0 3 * * mon,thu", "timezone=UTC", "job=score", "--emit", "cron")
-    done = command("schedule", *ours, "--", "bundle=b", "input=a", "output={date}")
+    done = run_command(
+        project, tmp_path, "schedule", *ours, "--", "bundle=b", "input=a", "output={date}"
+    )
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("0 3 * * 1,4 cd ")
+
+
+def test_without_apscheduler_the_extra_is_named(job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r'pip install "longstrand\[schedule\]"'):
+        command._kept(job())
 
 
 def test_what_stands_after_the_dashes_is_the_jobs() -> None:

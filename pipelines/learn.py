@@ -1,0 +1,175 @@
+"""One fold's model: trained, calibrated, and kept in a folder that a killed run goes on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from core.contract import Fold, Metric, Source, Task
+from core.errors import ConfigError
+from core.training import launch
+from pipelines import build, runs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from core.bundle import Bundle
+    from core.model.encoder import EncoderConfig
+    from core.training.module import SequenceModule
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one training needs.
+
+    Args:
+        config: groups trainer and logger, and what a logger is told.
+        folder: where tokenizer.json, calibration.json, model.safetensors and, where the fold has
+            test rows, test.parquet come to lie.
+        logs: where the loss is followed.
+        start: a bundle whose tokenizer and weights the training begins with; None begins anew.
+    """
+
+    config: DictConfig
+    source: Source
+    task: Task
+    fold: Fold
+    encoder: EncoderConfig
+    seed: int
+    folder: Path
+    logs: Path
+    start: Bundle | None = None
+
+
+def learn(lesson: Lesson) -> None:
+    """Train on the fold's training rows, calibrate on its validation rows, predict its test.
+
+    Several processes train and predict together; the first one alone writes.
+    """
+    from safetensors.torch import save_file
+
+    task, fold, folder = lesson.task, lesson.fold, lesson.folder
+    tokenizer, module = trained(lesson)
+    validation = predicted(lesson, tokenizer, module, fold.validation)
+    test = predicted(lesson, tokenizer, module, fold.test) if len(fold.test) else None
+    if launch.rank() > 0:
+        return
+    calibration = task.calibrate(validation)
+    runs.write_json(folder / "tokenizer.json", tokenizer.to_dict())
+    runs.write_json(folder / "calibration.json", calibration.to_dict())
+    weights = {n: t.detach().cpu().contiguous() for n, t in module.state_dict().items()}
+    save_file(weights, str(folder / "model.safetensors"))
+    if test is not None:
+        write_parquet(build.scored(test, calibration, fold.name), folder / "test.parquet")
+
+
+def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:
+    """Tokenizer and module, trained from where an earlier start was killed."""
+    import pytorch_lightning as lightning
+
+    from core.training.fit import fit
+
+    config, source, task = lesson.config, lesson.source, lesson.task
+    lesson.folder.mkdir(parents=True, exist_ok=True)
+    lightning.seed_everything(lesson.seed, verbose=False)
+    tokenizer, module = _first(lesson)
+    module = fit(
+        module,
+        task.loader(source, tokenizer, lesson.fold.train, lesson.seed, config.trainer.steps),
+        build.optimiser(config.trainer),
+        build.fitting(config.trainer),
+        lesson.folder,
+        lesson.seed,
+        _loggers(lesson),
+    )
+    return tokenizer, module
+
+
+def _first(lesson: Lesson) -> tuple[Any, Any]:
+    if lesson.start is not None:
+        from core.bundle import restore
+
+        try:
+            tokenizer, module = restore(lesson.start, lesson.task)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{lesson.start.path}: its weights do not fit this configuration ({error}); keep "
+                "the model and the domain as they were, or begin anew (init=null)"
+            ) from error
+        return tokenizer, module.train()
+    tokenizer = lesson.task.fit_tokenizer(lesson.source, lesson.fold.train)
+    return tokenizer, lesson.task.module(tokenizer, lesson.encoder)
+
+
+def _loggers(lesson: Lesson) -> list[Any]:
+    if launch.rank() > 0:
+        return []
+    config = lesson.config
+    return build.loggers(config.logger, lesson.logs, build.parameters(config))
+
+
+def predicted(
+    lesson: Lesson, tokenizer: Any, module: SequenceModule, rows: pl.Series
+) -> pl.DataFrame:
+    """Each process predicts a stretch of the rows; all get the whole."""
+    import polars as pl
+
+    from core.training.processes import gathered
+
+    size = -(-len(rows) // launch.count())
+    mine = rows[launch.rank() * size : (launch.rank() + 1) * size]
+    part = lesson.task.predict(module, lesson.source, tokenizer, mine) if len(mine) else None
+    return pl.concat([frame for frame in gathered(part) if frame is not None])
+
+
+def write_model(
+    bundle: Path,
+    folder: Path,
+    manifest: Mapping[str, Any],
+    encoder: EncoderConfig,
+    metrics: Sequence[Metric],
+    reference: Sequence[Mapping[str, Any]],
+) -> None:
+    """The bundle of what `learn` left in `folder`."""
+    from safetensors.torch import load_file
+
+    from core.bundle import write_bundle
+    from core.calibration import Calibration
+    from pipelines.model_card import model_card
+
+    calibration = json.loads((folder / "calibration.json").read_text())
+    write_bundle(
+        bundle,
+        manifest=manifest,
+        encoder=encoder,
+        weights=load_file(str(folder / "model.safetensors")),
+        tokenizer=json.loads((folder / "tokenizer.json").read_text()),
+        calibration=Calibration.from_dict(calibration),
+        metrics=[asdict(m) for m in metrics],
+        reference=reference,
+        model_card=model_card(manifest, encoder, metrics),
+    )
+
+
+def reference_of(source: Source, fold: Fold, predictions: pl.DataFrame) -> list[dict[str, Any]]:
+    """What later rows are compared with: the fields and labels that were learned from, and the
+    scores of rows that were not."""
+    import polars as pl
+
+    from core.drift import references
+
+    chosen = pl.col("row").is_in(fold.train.implode())
+    labels = source.rows().filter(chosen).select(pl.col("label").cast(pl.Float64)).collect()
+    scores = predictions.select(pl.col("score").cast(pl.Float64))
+    fields = source.fields(fold.train)
+    return [*references(fields), *references(scores), *references(labels)]
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    with runs.replacing(path) as temporary:
+        frame.write_parquet(temporary)
