@@ -40,7 +40,7 @@ from benchmarks.results import folder, machine, start, write
 from benchmarks.results import table as text_table
 from core.errors import ConfigError
 from domains.finance.config import FinanceConfig
-from domains.finance.source import TransactionSource
+from domains.finance.labelled import TransactionSource
 from pipelines import build
 
 OURS, SIMULATED = "ours", "simulated"

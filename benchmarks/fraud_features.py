@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from domains.finance.labelled import TransactionSource
 from domains.finance.past import Past
-from domains.finance.source import TransactionSource
 from domains.finance.stream import DAY, KeyOrder
 
 HANDBOOK = 15

@@ -18,7 +18,7 @@ from core.bundle import load_bundle, restore
 from core.errors import ConfigError, LongstrandError
 from domains.finance import domain
 from domains.finance.config import FinanceConfig
-from domains.finance.source import TransactionSource
+from domains.finance.labelled import TransactionSource
 from pipelines import build
 from pipelines.runs import RUN_ID
 

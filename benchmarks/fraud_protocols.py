@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from benchmarks.fraud_models import LARGE, SMALL, Trees
 from domains.finance import domain
 from domains.finance.config import FinanceConfig, Split, parse_day
-from domains.finance.source import TransactionSource
+from domains.finance.labelled import TransactionSource
 from domains.finance.stream import DAY
 from pipelines import build
 from pipelines.cli import CONF
