@@ -245,7 +245,7 @@ class GateSchema:
 
 
 @dataclass
-class RetrainSchema:
+class RetrainSchema(JobSchema):
     """python -m pipelines.retrain"""
 
     domain: Any = MISSING
