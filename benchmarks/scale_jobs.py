@@ -21,9 +21,9 @@ from core.calibration import Calibration
 from core.model.encoder import EncoderConfig
 from domains.finance import domain as finance
 from domains.finance.config import FinanceConfig, FinanceData
+from domains.finance.labelled import TransactionSource
 from domains.finance.schema import named_schema
 from domains.finance.simulate import simulate_transactions
-from domains.finance.source import TransactionSource
 from domains.genomics import domain as genomics
 from domains.genomics.config import GenomicsConfig, GenomicsData
 from domains.genomics.tokenizer import EffectTokenizer
@@ -128,6 +128,7 @@ def _scoring(
         tokenizer=tokenizer.to_dict(),
         calibration=Calibration(),
         metrics=[],
+        reference=[],
         model_card="An untrained model: it only takes time.\n",
     )
     return Scoring(bundle, input, suffix)

@@ -65,8 +65,10 @@ class Split:
     Args:
         train_before: rows from this day on are never learned from. The last `validation_days`
             before it calibrate; rows whose label was not yet known when those began are left out.
+            0 leaves scores as the loss makes them and learns from all rows before `train_before`.
         test_from, test_until: the test is every row from the first day up to, not including, the
             second. The label delay must fit between `train_before` and `test_from`.
+        train_from: rows before this day are history only; null is the first day there is.
         retrain_days: days of the test of a retraining, which sets the other dates itself.
     """
 
@@ -75,6 +77,7 @@ class Split:
     test_until: str = "2024-03-31"
     validation_days: int = 5
     retrain_days: int = 28
+    train_from: str | None = None
 
 
 def _default_views() -> list[View]:
@@ -150,8 +153,12 @@ def _check_split(split: Split) -> None:
     text = f"{split.train_before}, {split.test_from}, {split.test_until}"
     wanted = "train_before <= test_from < test_until"
     _require(days[0] <= days[1] < days[2], "split", text, wanted)
-    for name in ("validation_days", "retrain_days"):
-        _require(getattr(split, name) >= 1, f"split.{name}", getattr(split, name), ">= 1")
+    for name, least in (("validation_days", 0), ("retrain_days", 1)):
+        value = getattr(split, name)
+        _require(value >= least, f"split.{name}", value, f">= {least}")
+    if split.train_from is not None:
+        first, text = parse_day("split.train_from", split.train_from), split.train_from
+        _require(first < days[0], "split.train_from", text, f"before {split.train_before}")
 
 
 def parse_day(where: str, text: str) -> date:

@@ -50,7 +50,8 @@ class FraudTask:
 
         Validation is the last `validation_days` before `train_before`. Training rows are those
         whose labels were known when validation began, so calibration sees the same lag between
-        learning and scoring as the test does. Rows between serve as history only.
+        learning and scoring as the test does. Rows between serve as history only. Without
+        validation days training goes up to `train_before`.
 
         Raises:
             ConfigError: the label delay does not fit between training and test.
@@ -66,16 +67,20 @@ class FraudTask:
                 "last training rows are not known earlier"
             )
         validation_from = before - timedelta(days=split.validation_days)
-        known_from = validation_from - timedelta(microseconds=delay)
+        lag = timedelta(microseconds=delay) if split.validation_days else timedelta()
         time, labelled = pl.col("time"), pl.col("label").is_not_null()
+        learned = time < validation_from - lag
+        if split.train_from is not None:
+            learned &= time >= _midnight("split.train_from", split.train_from)
         fold = Fold(
             "time",
-            train=_rows(source, (time < known_from) & labelled),
+            train=_rows(source, learned & labelled),
             validation=_rows(source, (time >= validation_from) & (time < before) & labelled),
             test=_rows(source, (time >= test_from) & (time < test_until)),
         )
         for name in ("train", "validation", "test"):
-            if not len(getattr(fold, name)):
+            wanted = name != "validation" or split.validation_days > 0
+            if wanted and not len(getattr(fold, name)):
                 raise TooFewLabelsError(
                     f"{source.path}: found no {name} rows, the file spans "
                     f"{source.events['time'].min():%Y-%m-%d} to "

@@ -73,12 +73,9 @@ def _retrain(
     registry: Registry,
     home: Path,
 ) -> dict[str, Any]:
-    from pipelines.retrain.page import write_page
-
     settings = domain.as_of(with_data(domain, settings, home), day)
     source = domain.open(settings, "train")
-    work = work_hash(config)
-    key = key_of(day, source.fingerprint(), work)
+    key = key_of(day, source.fingerprint(), work_hash(config))
     stages = Stages(home / f"{day}-{key}")
     if stages.finished("done"):
         return _again(config, stages, home, registry)
@@ -88,24 +85,32 @@ def _retrain(
     champion = load_model(domain, registry, version) if version else None
     task = domain.task(settings)
     job = Job(config, domain, settings, source, task, day, name, registry, champion, home, stages)
+    about(run=str(stages.folder), as_of=str(day))
     with runs.logged(stages.folder / "retrain.log"):
-        about(run=str(stages.folder), as_of=str(day))
         log.info("as of %s, against %s", day, version or "no champion")
-        start = {
-            "as_of": str(day),
-            "config": work,
-            "champion": version.number if version else None,
-            "champion_version": version.model_version if version else None,
-            "set_aside": set_aside(job),
-        }
-        stages.once("start", lambda: start)
-        verdict = find_out(job)
-        stages.once("report", lambda: write_page(job, verdict))
-        decision = decision_of(job, verdict, key)
-        if config.dry_run:
-            return _summary(stages, asdict(decision), {"promoted": False, "dry_run": True})
-        stages.once("decision", lambda: asdict(decision))
-        done = carry_out(stages, home, registry, "decision")
+        return _judge(job, key)
+
+
+def _judge(job: Job, key: str) -> dict[str, Any]:
+    """From the start to the decision, and what follows from it."""
+    from pipelines.retrain.page import write_page
+
+    stages, version = job.stages, job.champion.version if job.champion else None
+    start = {
+        "as_of": str(job.day),
+        "config": work_hash(job.config),
+        "champion": version.number if version else None,
+        "champion_version": version.model_version if version else None,
+        "set_aside": set_aside(job),
+    }
+    stages.once("start", lambda: start)
+    verdict = find_out(job)
+    stages.once("report", lambda: write_page(job, verdict))
+    decision = decision_of(job, verdict, key)
+    if job.config.dry_run:
+        return _summary(stages, asdict(decision), {"promoted": False, "dry_run": True})
+    stages.once("decision", lambda: asdict(decision))
+    done = carry_out(stages, job.home, job.registry, "decision")
     return _summary(stages, stages.read("decision"), done)
 
 

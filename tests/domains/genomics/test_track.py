@@ -14,6 +14,7 @@ from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig, TrackConfig
 from domains.genomics.contig import Genome
 from domains.genomics.contig_name import ContigNames
+from domains.genomics.source import LabelledSource
 from domains.genomics.track import read_track
 
 GENOME = Genome(
@@ -70,8 +71,8 @@ def test_a_model_is_not_run_without_the_track_it_learnt_from(
     path = tmp_path / "x.bedgraph"
     path.write_text(f"{contig} 0 100 1\n")
     data = replace(simulated.data, tracks={"x": TrackConfig(str(path))})
-    source = domain.open(replace(simulated, data=data), "train")
-    plain, task = domain.open(simulated, "train"), domain.task(simulated)
+    source, plain = LabelledSource(replace(simulated, data=data)), LabelledSource(simulated)
+    task = domain.task(simulated)
     tokenizer = task.fit_tokenizer(source, source.variants["row"])
     assert tokenizer == task.load_tokenizer(tokenizer.to_dict())
     tokenizer.check_channels(source.reference.channel_names)
