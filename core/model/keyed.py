@@ -47,15 +47,14 @@ class KeyedView:
 
 
 @dataclass(frozen=True)
-class KeyedEncoderConfig:
-    """Args:
-    views: heads are dealt to them in order, as evenly as they divide.
-    ffn: hidden width of the feed-forward layers.
-    forget: share of memory events hidden at random in training; the few positives a model sees
-        again and again would otherwise be learned by heart.
-    time_unit: ticks of `times` in one unit of decay, age and rotary period; a day in seconds here,
-        what a domain makes of it elsewhere.
-    periods: rotary periods in time units, shortest and longest.
+class Views:
+    """Sizes of an encoder whose heads look back through views.
+
+    Args:
+        views: heads are dealt to them in order, as evenly as they divide.
+        ffn: hidden width of the feed-forward layers.
+        forget: share of memory events hidden at random in training; the few positives a model
+            sees again and again would otherwise be learned by heart.
     """
 
     views: tuple[KeyedView, ...]
@@ -65,17 +64,10 @@ class KeyedEncoderConfig:
     ffn: int = 192
     dropout: float = 0.0
     forget: float = 0.0
-    time_unit: float = 86400.0
-    periods: tuple[float, float] = (7.0, 112.0)
 
     def __post_init__(self) -> None:
         if not self.views:
             raise ConfigError("keyed encoder: found no view, expected at least one")
-        if self.dim % self.heads or (self.dim // self.heads) < 4:
-            raise ConfigError(
-                f"keyed encoder: found dim={self.dim} with heads={self.heads}, expected dim to be "
-                "a multiple of heads with at least 4 numbers a head"
-            )
         if self.heads < len(self.views):
             raise ConfigError(
                 f"keyed encoder: found heads={self.heads} for {len(self.views)} views, expected "
@@ -84,14 +76,34 @@ class KeyedEncoderConfig:
         if min(self.rounds, self.ffn) < 1:
             raise ConfigError("keyed encoder: rounds and ffn must be at least 1")
 
-    @property
-    def head_size(self) -> int:
-        return self.dim // self.heads
-
     def heads_of(self, view: int) -> int:
         """Heads of the view at this place in the list."""
         share, extra = divmod(self.heads, len(self.views))
         return share + (view < extra)
+
+
+@dataclass(frozen=True)
+class KeyedEncoderConfig(Views):
+    """Args:
+    time_unit: ticks of `times` in one unit of decay, age and rotary period; a day in seconds here,
+        what a domain makes of it elsewhere.
+    periods: rotary periods in time units, shortest and longest.
+    """
+
+    time_unit: float = 86400.0
+    periods: tuple[float, float] = (7.0, 112.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dim % self.heads or (self.dim // self.heads) < 4:
+            raise ConfigError(
+                f"keyed encoder: found dim={self.dim} with heads={self.heads}, expected dim to be "
+                "a multiple of heads with at least 4 numbers a head"
+            )
+
+    @property
+    def head_size(self) -> int:
+        return self.dim // self.heads
 
 
 @dataclass(frozen=True)

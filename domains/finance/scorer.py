@@ -55,7 +55,7 @@ class StreamScorer:
         self.tokenizer = tokenizer
         self.entities = entities
         self.delay = delay
-        self.windows = [view.window for view in module.encoder.config.views]
+        self.windows = module.windows()
         self.past: Stream | None = None
 
     def push(self, events: pl.DataFrame) -> np.ndarray:
