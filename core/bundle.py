@@ -11,7 +11,6 @@ SHA256SUMS         of all the above, in the format of sha256sum(1)
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,19 +24,12 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.bundle_files import FILES, bundle_version, file_sum, verify_bundle
 from core.calibration import Calibration
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
 
 FORMAT = 1
-FILES = (
-    "bundle.yaml",
-    "model.safetensors",
-    "tokenizer.json",
-    "calibration.json",
-    "metrics.json",
-    "MODEL_CARD.md",
-)
 _REQUIRED = {
     "format": int,
     "domain": str,
@@ -130,7 +122,7 @@ def write_bundle(
     _write_json(temporary / "calibration.json", calibration.to_dict())
     _write_json(temporary / "metrics.json", list(metrics))
     (temporary / "MODEL_CARD.md").write_text(model_card)
-    sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in FILES)
+    sums = "".join(f"{file_sum(temporary / name)}  {name}\n" for name in FILES)
     (temporary / "SHA256SUMS").write_text(sums)
     shutil.rmtree(path, ignore_errors=True)
     os.replace(temporary, path)
@@ -158,34 +150,8 @@ def load_bundle(path: Path) -> Bundle:
         tokenizer=json.loads((path / "tokenizer.json").read_text()),
         calibration=Calibration.from_dict(json.loads((path / "calibration.json").read_text())),
         metrics=json.loads((path / "metrics.json").read_text()),
-        version=_sha256(path / "SHA256SUMS")[:12],
+        version=bundle_version(path),
     )
-
-
-def verify_bundle(path: Path) -> None:
-    """Compare every file with SHA256SUMS; extra files are refused as well."""
-    sums = path / "SHA256SUMS"
-    if not sums.is_file():
-        raise ConfigError(
-            f"{path}: not a bundle, it has no SHA256SUMS; expected a folder that "
-            "pipelines.train wrote, such as runs/<domain>/latest/bundle"
-        )
-    lines = [line.split("  ", 1) for line in sums.read_text().splitlines() if "  " in line]
-    listed = {name: digest for digest, name in lines}
-    present = {f.name for f in path.iterdir()} - {"SHA256SUMS"}
-    if set(listed) != set(FILES) or present != set(FILES):
-        wrong = sorted((set(FILES) ^ present) | (set(FILES) ^ set(listed)))
-        raise ConfigError(
-            f"{path}: missing or unknown files in the bundle: {', '.join(wrong)}; "
-            "copy the whole folder again from where it was trained"
-        )
-    for name, expected in listed.items():
-        found = _sha256(path / name)
-        if found != expected:
-            raise ConfigError(
-                f"{path / name}: SHA-256 {found[:12]}..., SHA256SUMS says {expected[:12]}...: "
-                "the file changed after the bundle was written; copy it again or retrain"
-            )
 
 
 def _check_manifest(path: Path, manifest: Any) -> None:
@@ -206,11 +172,3 @@ def _check_manifest(path: Path, manifest: Any) -> None:
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while chunk := f.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -87,7 +87,7 @@ def _whole_pattern(node: DictConfig) -> Pattern:
 
 def _group(node: DictConfig) -> tuple[Pattern, int]:
     """A pattern and how many heads of keys follow it; options left out have their defaults."""
-    from pipelines.schema import attention_schema
+    from pipelines.attention_schema import attention_schema
 
     options = dict(node)
     kv_heads = options.pop("kv_heads", None)

@@ -33,6 +33,7 @@ from pipelines.domains import domain_names
 from pipelines.schema import register_schemas
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+_OPEN = ("config.", "note.")
 Command = Callable[[DictConfig], dict[str, Any]]
 
 log = logging.getLogger("longstrand")
@@ -135,11 +136,12 @@ def _with_help_domain(arguments: list[str], config_name: str) -> list[str]:
 
 
 def _hydra_arguments(arguments: list[str]) -> list[str]:
-    """Flags first, because Hydra's parser takes no flag between two overrides. `config.` is an
-    open mapping, checked against the domain's schema once the bundle is read."""
+    """Flags first, because Hydra's parser takes no flag between two overrides. `config.` and
+    `note.` are open mappings; the first is checked against the domain's schema once the bundle is
+    read."""
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     flags = [a for a in arguments if a not in overrides]
-    return flags + [f"++{o}" if o.startswith("config.") else o for o in overrides]
+    return flags + [f"++{o}" if o.startswith(_OPEN) else o for o in overrides]
 
 
 def _one_sentence(error: Exception) -> str:
@@ -166,7 +168,7 @@ def suggestions(arguments: list[str], config_name: str) -> list[str]:
         if key in groups and value not in groups[key]:
             near = difflib.get_close_matches(value, groups[key], n=1)
             lines += [f"did you mean {key}={near[0]}?"] if near else []
-        elif key not in known and not key.startswith(("hydra.", "config.")):
+        elif key not in known and not key.startswith(("hydra.", *_OPEN)):
             near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.6)
             lines += [f"did you mean {near[0]}= instead of {key}=?"] if near else []
     return lines

@@ -1,4 +1,5 @@
-"""Metrics of a bundle on labelled data: python -m pipelines.evaluate bundle=DIR [config.KEY=VALUE]
+"""Metrics of a bundle on labelled data: python -m pipelines.evaluate bundle=DIR|NAME@ALIAS
+[config.KEY=VALUE]
 
 `config.` overrides lie on top of the configuration that the bundle was trained with, for
 example config.data.variants=new.vcf.gz. Rows whose labels the bundle has seen are left out.
@@ -17,6 +18,7 @@ from core.contract import Source, Task
 from core.errors import DataContractError
 from pipelines import build, cli, runs
 from pipelines.domains import load_domain
+from pipelines.registry import bundle_folder
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +35,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     from core.bundle import load_bundle
 
     build.use_threads(config.threads)
-    bundle = load_bundle(Path(config.bundle))
+    bundle = load_bundle(bundle_folder(config.bundle, config.registry))
     domain = load_domain(bundle.domain)
     settings = build.restored_config(domain, bundle.config, config.config)
     source = domain.open(settings, "train")

@@ -7,7 +7,6 @@ config.yaml, checkpoints/ and train.log; runs/<domain>/latest points at the newe
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -21,7 +20,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from core.errors import ConfigError, LockHeldError
+from core.errors import ConfigError
+from pipelines import locks
 
 RUN_ID = "LONGSTRAND_RUN_ID"
 ABANDONED = "abandoned"
@@ -131,14 +131,11 @@ def finish(run: Run) -> None:
 @contextlib.contextmanager
 def held(run: Run) -> Iterator[None]:
     """Hold the run folder; the kernel lets go when the process ends, however it ends."""
-    with (run.path / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockHeldError(
-                f"{run.path}: another process is training in this run folder; wait for it, or "
-                "start a run of your own with resume=no"
-            ) from None
+    refusal = (
+        f"{run.path}: another process is training in this run folder; wait for it, or start a run "
+        "of your own with resume=no"
+    )
+    with locks.held(run.path / ".lock", refusal):
         yield
 
 

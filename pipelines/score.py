@@ -1,4 +1,5 @@
-"""Score a file: python -m pipelines.score bundle=DIR input=FILE output=FILE [history=FILE]
+"""Score a file: python -m pipelines.score bundle=DIR|NAME@ALIAS input=FILE output=FILE
+[history=FILE]
 
 Partitions are scored in order into <output>.parts/, so that a killed run goes on where it was;
 the output is written under a temporary name and renamed. The same input and bundle give the
@@ -23,6 +24,7 @@ from core.contract import Partition, Scorer
 from core.errors import ConfigError
 from pipelines import build, cli, runs
 from pipelines.domains import load_domain
+from pipelines.registry import bundle_folder
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,7 +37,7 @@ def score(config: DictConfig) -> dict[str, Any]:
     from core.bundle import load_bundle
 
     build.use_threads(config.threads)
-    bundle = load_bundle(Path(config.bundle))
+    bundle = load_bundle(bundle_folder(config.bundle, config.registry))
     domain = load_domain(bundle.domain)
     settings = build.restored_config(domain, bundle.config, config.config)
     input, output = _file(config.input), Path(config.output)
@@ -54,6 +56,7 @@ def score(config: DictConfig) -> dict[str, Any]:
     return {
         "command": "score",
         "domain": domain.name,
+        "bundle": str(bundle.path),
         "model_version": bundle.version,
         **asdict(summary),
         "set_aside": build.distinct_rows(source.set_aside().collect()),

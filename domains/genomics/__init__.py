@@ -11,8 +11,8 @@ from domains.genomics.config import GenomicsConfig
 
 if TYPE_CHECKING:
     from domains.genomics.effect import EffectTask
-    from domains.genomics.scoring import VariantFile
     from domains.genomics.source import LabelledSource
+    from domains.genomics.variant_file import VariantFile
 
 
 class GenomicsDomain:
@@ -30,7 +30,7 @@ class GenomicsDomain:
         history: Path | None = None,
     ) -> LabelledSource | VariantFile:
         """`train` reads reference, annotation and labelled variants; `score` reads the reference,
-        the annotation and the VCF `input`.
+        the annotation and the variants of `input`.
 
         Raises:
             ConfigError: a missing path, or `history`, which variants do not have.
@@ -45,10 +45,10 @@ class GenomicsDomain:
                     "data.source: simulated data must be written first (pipelines.simulate)"
                 )
             return LabelledSource(config)
-        from domains.genomics.scoring import VariantFile
+        from domains.genomics.variant_file import VariantFile
 
         if input is None:
-            raise ConfigError("input: found none, expected the VCF to score")
+            raise ConfigError("input: found none, expected the variants to score")
         return VariantFile(config, Path(input))
 
     def task(self, config: GenomicsConfig) -> EffectTask:

@@ -141,6 +141,32 @@ class GenomicsData:
 
 
 @dataclass
+class ScoringConfig:
+    """How a file of variants is read for scoring.
+
+    Args:
+        columns: names of a table's columns in order, where its first line names none; chrom, pos,
+            ref and alt are needed, id is kept.
+        ref_mismatch: what to do where REF differs from the FASTA: skip (a reason instead of a
+            score), fail, or flip (an ALT that is the FASTA's base changes places with REF).
+        most_mismatches: share of the first records with another REF above which the FASTA is held
+            to be of another assembly.
+    """
+
+    columns: list[str] = field(default_factory=list)
+    ref_mismatch: str = "skip"
+    most_mismatches: float = 0.2
+
+    def __post_init__(self) -> None:
+        _one_of("scoring.ref_mismatch", self.ref_mismatch, ("skip", "fail", "flip"))
+        if not 0 <= self.most_mismatches <= 1:
+            raise ConfigError(
+                f"scoring.most_mismatches: found {self.most_mismatches}, expected a share from 0 "
+                "to 1"
+            )
+
+
+@dataclass
 class GenomicsConfig:
     """The domain's configuration.
 
@@ -151,6 +177,7 @@ class GenomicsConfig:
         noise: share of input bases hidden from the encoder while training.
         codons: tell the model the codon and amino acid before and after each substitution, read
             from the annotation; without it, it has bases and gene channels only.
+        scoring: how a file of variants is read for scoring.
     """
 
     name: str = "genomics"
@@ -160,6 +187,7 @@ class GenomicsConfig:
     batch_size: int = 4
     noise: float = 0.1
     codons: bool = True
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
 
     def __post_init__(self) -> None:
         _one_of("domain.name", self.name, ("genomics",))

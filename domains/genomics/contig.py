@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.errors import ConfigError, DataContractError
+from core.errors import ConfigError
+from domains.genomics.contig_name import ContigNames
 
 BASES = "ACGTN"
 UNKNOWN = 4
@@ -38,47 +39,45 @@ class Genome:
     Attributes:
         path: the file read.
         contigs: name -> uint8 [length] codes.
-        alias: other name -> name in `contigs`.
+        names: other names of the contigs.
         md5: MD5 of the upper-case letters of all contigs in file order.
     """
 
     path: Path
     contigs: Mapping[str, np.ndarray]
-    alias: Mapping[str, str]
+    names: ContigNames
     md5: str
 
     def resolve(self, name: str) -> str | None:
-        """The FASTA's name for `name`, or None where it is neither a contig nor an alias."""
-        if name in self.contigs:
-            return name
-        target = self.alias.get(name)
-        return target if target in self.contigs else None
+        """The FASTA's name for `name`, or None where no contig is known by it."""
+        return self.names.resolve(name)
 
 
 def read_genome(path: Path, alias: Mapping[str, str] | None = None) -> Genome:
     """Read FASTA (plain or bgzip, via pysam) or GenBank (via Biopython).
 
     Raises:
-        ConfigError: the file is missing or cannot be indexed (plain gzip).
-        DataContractError: no sequence in it, or letters that are no nucleotides.
+        ConfigError: the file is missing, cannot be read at any place (plain gzip), holds no
+            sequence, or letters that are no nucleotides.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; data.fasta must name a FASTA or GenBank file")
     letters = _genbank_letters(path) if path.suffix in GENBANK else _fasta_letters(path)
     if not letters or not any(letters.values()):
-        raise DataContractError(f"{path}: found no sequence, expected at least one contig")
+        raise ConfigError(f"{path}: found no sequence, expected at least one contig")
     digest = hashlib.md5(usedforsecurity=False)
     contigs = {}
     for name, sequence in letters.items():
         wrong = set(sequence) - _IUPAC
         if wrong:
-            raise DataContractError(
+            raise ConfigError(
                 f"{path}: contig {name} has the letter {sorted(wrong)[0]!r}, expected nucleotide "
                 "codes (A C G T N or IUPAC); is it a protein or a damaged file?"
             )
         digest.update(sequence.upper().encode())
         contigs[name] = encode(sequence)
-    return Genome(path, contigs, _checked_alias(path, alias or {}, contigs), digest.hexdigest())
+    names = ContigNames(contigs, _checked_alias(path, alias or {}, contigs))
+    return Genome(path, contigs, names, digest.hexdigest())
 
 
 def _checked_alias(
@@ -103,7 +102,7 @@ def _fasta_letters(path: Path) -> dict[str, str]:
             f"place; run: gunzip {path.name} && bgzip {path.stem}"
         )
     if head[:2] != b"\x1f\x8b" and not head.lstrip().startswith(b">"):
-        raise DataContractError(
+        raise ConfigError(
             f"{path}: begins with {head[:10]!r}, expected '>' and a contig name (FASTA)"
         )
     import pysam
@@ -111,18 +110,30 @@ def _fasta_letters(path: Path) -> dict[str, str]:
     try:
         # FastxFile reads in one pass and, unlike FastaFile, leaves no index beside the user's file.
         with pysam.FastxFile(str(path)) as records:
-            return {record.name or "": record.sequence or "" for record in records}
+            return _by_name(path, [(r.name or "", r.sequence or "") for r in records])
     except (OSError, ValueError) as error:
-        raise DataContractError(
+        raise ConfigError(
             f"{path}: pysam cannot read it ({error}); is the file whole? Try: samtools faidx "
             f"{path.name}"
         ) from error
+
+
+def _by_name(path: Path, records: list[tuple[str, str]]) -> dict[str, str]:
+    letters = dict(records)
+    if len(letters) < len(records):
+        names = [name for name, _ in records]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(
+            f"{path}: contig {twice} is there {names.count(twice)} times, expected each name once"
+        )
+    return letters
 
 
 def _genbank_letters(path: Path) -> dict[str, str]:
     from Bio import SeqIO
 
     try:
-        return {record.id: str(record.seq) for record in SeqIO.parse(path, "genbank")}
+        records = [(record.id, str(record.seq)) for record in SeqIO.parse(path, "genbank")]
     except Exception as error:  # Biopython raises bare exceptions of many kinds
-        raise DataContractError(f"{path}: Biopython cannot read it as GenBank ({error})") from error
+        raise ConfigError(f"{path}: Biopython cannot read it as GenBank ({error})") from error
+    return _by_name(path, records)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
     from domains.genomics.model import EffectModule
-    from domains.genomics.scoring import EffectScorer, VariantFile
+    from domains.genomics.scoring import EffectScorer
+    from domains.genomics.variant_file import VariantFile
 
 
 class EffectTask:

@@ -14,9 +14,10 @@ import polars as pl
 from core.contract import Summary
 from core.errors import ConfigError, DataContractError
 from domains.genomics import vcf
+from domains.genomics.verdict import FLIPPED, SCORED
 
 if TYPE_CHECKING:
-    from domains.genomics.scoring import VariantFile
+    from domains.genomics.variant_file import VariantFile
 
 NOT_INDEXED = "NOT_INDEXED_UNSORTED"
 TBI_LIMIT = 2**29  # bases; beyond it only a CSI index can point (SAM specification, section 5)
@@ -51,13 +52,13 @@ def write_scored(
         with _create(temporary, compressed) as f:
             f.write(b"".join(vcf.with_header_lines(source.header, header_lines)))
             order = _Order()
-            counts = _splice(source.path, scored, f, order, classification)
+            counts = _splice(source, scored, f, order, classification)
         index = _index(temporary, order) if compressed else None
         files = _move(temporary, index, out)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    rows, done = sum(counts.values()), counts.pop("SCORED", 0)
+    rows, done = sum(counts.values()), sum(counts.pop(told, 0) for told in (SCORED, FLIPPED))
     if compressed and index is None:
         counts[NOT_INDEXED] = 1
     return Summary(rows, done, dict(sorted(counts.items())), files)
@@ -107,14 +108,14 @@ class _Order:
 
 
 def _splice(
-    path: Path,
+    source: VariantFile,
     scored: Iterator[pl.DataFrame],
     f: BinaryIO,
     order: _Order,
     classification: bool,
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
-    lines = enumerate(vcf.body_of(path))
+    lines = enumerate(source.body())
     number, line = next(lines, (-1, b""))
     for frame in scored:
         counts.update(dict(frame["reason"].value_counts().iter_rows()))
@@ -124,8 +125,8 @@ def _splice(
         for record, effects, probabilities, reasons in grouped.iter_rows():
             if record != number:
                 raise DataContractError(
-                    f"{path}: scores are for record {record + 1}, the file is at {number + 1}; it "
-                    "changed while it was scored"
+                    f"{source.path}: scores are for record {record + 1}, the file is at "
+                    f"{number + 1}; it changed while it was scored"
                 )
             order.see(line)
             if reasons[0] == "MALFORMED_RECORD":
@@ -136,7 +137,7 @@ def _splice(
             number, line = next(lines, (-1, b""))
     if number != -1:
         raise DataContractError(
-            f"{path}: record {number + 1} has no score; the file changed while it was scored"
+            f"{source.path}: record {number + 1} has no score; the file changed while it was scored"
         )
     return counts
 

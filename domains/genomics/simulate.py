@@ -17,6 +17,7 @@ from domains.genomics.codon import AMINO_ACIDS, amino_acid_tables
 from domains.genomics.config import SimulationConfig
 from domains.genomics.consequence import TERMS, consequence
 from domains.genomics.contig import BASES, Genome
+from domains.genomics.contig_name import ContigNames
 from domains.genomics.source import Reference
 
 # Kyte & Doolittle 1982, hydropathy in the order of AMINO_ACIDS (no stop).
@@ -218,5 +219,6 @@ def _write_variants(
 
 
 def _reference(contig: _Contig) -> Reference:
-    genome = Genome(Path(contig.name), {contig.name: contig.sequence}, {}, "")
+    names = ContigNames([contig.name], {})
+    genome = Genome(Path(contig.name), {contig.name: contig.sequence}, names, "")
     return Reference(genome, contig.transcripts)

@@ -7,16 +7,9 @@ section 1.6.1.
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from core.errors import ConfigError, DataContractError
-
-# The empty BGZF block that ends every whole file (SAM specification, section 4.1.2).
-BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 FIXED_COLUMNS = 8
 OUR_TAGS = ("LS_EFFECT", "LS_PROB", "LS_REASON")
 OUR_LINES = (
@@ -36,99 +29,10 @@ class Record:
     alts: tuple[str, ...]
 
 
-def lines_of(path: Path) -> Iterator[bytes]:
-    """Lines with their endings, of plain text, gzip or bgzip.
-
-    Raises:
-        DataContractError: a compressed file that is damaged or cut short.
-    """
-    with path.open("rb") as f:
-        compressed = f.read(2) == b"\x1f\x8b"
-    if not compressed:
-        with path.open("rb") as f:
-            yield from f
-        return
-    _check_whole(path)
-    try:
-        with gzip.open(path, "rb") as f:
-            yield from f
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataContractError(
-            f"{path}: the compressed data is damaged or cut short ({error}); copy the file again"
-        ) from error
-
-
-def _check_whole(path: Path) -> None:
-    with path.open("rb") as f:
-        blocked = f.read(18)[12:14] == b"BC"
-        if not blocked:
-            return
-        f.seek(max(0, path.stat().st_size - len(BGZF_END)))
-        if f.read() != BGZF_END:
-            raise DataContractError(
-                f"{path}: has no BGZF end block, so it was cut short; copy the file again"
-            )
-
-
-def read_header(path: Path) -> list[bytes]:
-    """Header lines with their endings, the #CHROM line last.
-
-    Raises:
-        ConfigError: no such file, or BCF.
-        DataContractError: empty, a byte order mark, or no VCF header.
-    """
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; input must name a VCF (.vcf or .vcf.gz)")
-    header: list[bytes] = []
-    for number, line in enumerate(lines_of(path), 1):
-        if number == 1:
-            _check_first_line(path, line)
-        if not line.startswith(b"#"):
-            break
-        header.append(line)
-        if line.startswith(b"#CHROM"):
-            columns = line.rstrip(b"\r\n").split(b"\t")
-            if len(columns) < FIXED_COLUMNS:
-                raise DataContractError(
-                    f"{path}:{number}: the #CHROM line has {len(columns)} tab-separated columns, "
-                    f"expected at least {FIXED_COLUMNS}, CHROM to INFO"
-                )
-            return header
-    if not header:
-        raise DataContractError(f"{path}: the file is empty, expected a VCF header")
-    raise DataContractError(
-        f"{path}:{len(header) + 1}: records begin, or the file ends, before a #CHROM line; "
-        "expected a whole VCF header"
-    )
-
-
-def _check_first_line(path: Path, line: bytes) -> None:
-    if line.startswith(b"\xef\xbb\xbf"):
-        raise DataContractError(
-            f"{path}:1: begins with a byte order mark, expected ##fileformat=VCF; save the file "
-            "as UTF-8 without a byte order mark"
-        )
-    if line.startswith(b"BCF"):
-        raise ConfigError(f"{path}: is BCF; convert it with: bcftools view -Oz {path.name}")
-    if not line.startswith(b"##fileformat=VCF"):
-        raise DataContractError(
-            f"{path}:1: found {line[:30]!r}, expected ##fileformat=VCFv4.x; is it a VCF?"
-        )
-
-
-def body_of(path: Path) -> Iterator[bytes]:
-    """The lines after #CHROM."""
-    lines = lines_of(path)
-    for line in lines:
-        if line.startswith(b"#CHROM"):
-            break
-    yield from lines
-
-
 def parse(line: bytes) -> Record | None:
-    """None where the line has fewer than 8 columns or POS is no whole number."""
+    """None where the line has fewer than 8 columns or POS is no whole number below 10^18."""
     cells = line.split(b"\t", FIXED_COLUMNS)
-    if len(cells) < FIXED_COLUMNS or not cells[1].isdigit():
+    if len(cells) < FIXED_COLUMNS or not cells[1].isdigit() or len(cells[1]) > 18:
         return None
     alt = cells[4].decode("utf-8", "replace")
     alts = () if alt in (".", "") else tuple(alt.split(","))

@@ -9,7 +9,8 @@ import pytest
 import torch
 import yaml
 
-from core.bundle import FILES, load_bundle, write_bundle
+from core.bundle import load_bundle, write_bundle
+from core.bundle_files import FILES
 from core.calibration import Calibration
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig

@@ -40,3 +40,70 @@ def encoder() -> Any:
     from core.model.encoder import EncoderConfig
 
     return EncoderConfig(dim=16, layers=2, heads=2, dropout=0.1, pattern=Window(8))
+
+
+@pytest.fixture(scope="session")
+def bundle(
+    simulated: GenomicsConfig, encoder: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A bundle trained for a few steps on the simulated genome."""
+    import torch
+
+    from core.bundle import write_bundle
+    from pipelines.train import plain
+
+    source, task = domain.open(simulated, "train"), domain.task(simulated)
+    last = task.folds(source)[-1]
+    tokenizer = task.fit_tokenizer(source, last.train)
+    torch.manual_seed(0)
+    module = task.module(tokenizer, encoder).train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
+    for batch in task.loader(source, tokenizer, last.train, 0, 4):
+        optimizer.zero_grad()
+        module.loss(batch).backward()
+        optimizer.step()
+    path = tmp_path_factory.mktemp("trained") / "bundle"
+    write_bundle(
+        path,
+        manifest={
+            "domain": "genomics",
+            "task": task.name,
+            "created": "2026-01-01T00:00:00",
+            "fingerprint": source.fingerprint(),
+            "label_intervals": task.label_intervals(source, last),
+            "config": plain(simulated),
+        },
+        encoder=encoder,
+        weights=module.state_dict(),
+        tokenizer=tokenizer.to_dict(),
+        calibration=task.calibrate(source.variants.with_columns(raw="label")),
+        metrics=[],
+        model_card="a small model for tests\n",
+    )
+    return path
+
+
+def run_score(bundle: Path, input: Path, output: Path, **scoring: Any) -> dict[str, Any]:
+    """`python -m pipelines.score` in this process.
+
+    Args:
+        scoring: the domain's config on top of the bundle's: `data`, `scoring`.
+
+    Returns:
+        The summary, or exit_code and error of a refusal; any other error is raised.
+    """
+    from omegaconf import OmegaConf
+
+    from core.errors import LongstrandError
+    from pipelines.cli import exit_code
+    from pipelines.schema import ScoreSchema
+    from pipelines.score import score
+
+    config = OmegaConf.merge(
+        OmegaConf.structured(ScoreSchema),
+        {"bundle": str(bundle), "input": str(input), "output": str(output), "config": scoring},
+    )
+    try:
+        return score(config)  # type: ignore[arg-type]
+    except (LongstrandError, OSError) as error:
+        return {"exit_code": exit_code(error), "error": str(error)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError, DataContractError
+from core.errors import ConfigError
 from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
 from domains.genomics.contig import read_genome
@@ -58,7 +58,7 @@ def test_bgzip_crlf_and_ragged_fasta_read_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "ACGT\n", ">c\nAC1T\n"])
 def test_what_is_no_fasta_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "g.fa").write_text(text)
-    with pytest.raises(DataContractError):
+    with pytest.raises(ConfigError):
         read_genome(tmp_path / "g.fa")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from core.errors import ConfigError, DataContractError, LongstrandError
+from core.errors import ConfigError, LongstrandError
 from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig, GenomicsData
 from tests.domains.genomics.test_scoring import REASONS, _score, _scorer, _write, config
@@ -82,7 +82,7 @@ def test_damaged_compressed_input_is_refused(tmp_path: Path, config: GenomicsCon
     whole = bytearray(gzip.compress(_write(tmp_path / "in.vcf").read_bytes()))
     whole[60:90] = b"\xff" * 30
     (tmp_path / "in.vcf.gz").write_bytes(whole)
-    with pytest.raises(DataContractError, match="damaged"):
+    with pytest.raises(ConfigError, match="damaged"):
         list(domain.open(config, "score", input=tmp_path / "in.vcf.gz").partitions())
 
 

@@ -12,8 +12,8 @@ import torch
 
 from core.calibration import Calibration
 from core.contract import Summary
-from core.errors import ConfigError, DataContractError
-from domains.genomics import domain, scoring
+from core.errors import ConfigError
+from domains.genomics import domain, scoring, variant_file
 from domains.genomics.config import GenomicsConfig, GenomicsData
 from domains.genomics.tokenizer import EffectTokenizer
 
@@ -158,7 +158,7 @@ def test_lower_case_and_partitions_change_no_score(
     path = _write(tmp_path / "in.vcf")
     _score(config, encoder, path, tmp_path / "one.vcf")
     path.write_text(HEADER + "\n".join(r.replace("\tA\tC\t", "\ta\tc\t") for r in RECORDS) + "\n")
-    monkeypatch.setattr(scoring, "RECORDS_A_PARTITION", 2)
+    monkeypatch.setattr(variant_file, "RECORDS_A_PARTITION", 2)
     _score(config, encoder, path, tmp_path / "two.vcf")
     one, two = (_tags(tmp_path / name) for name in ("one.vcf", "two.vcf"))
     assert [t["LS_REASON"] for t in one] == [t["LS_REASON"] for t in two]
@@ -179,7 +179,7 @@ def _floats(tags: dict[str, str]) -> list[float]:
 def test_a_partition_can_be_scored_out_of_order(
     tmp_path: Path, config: GenomicsConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "RECORDS_A_PARTITION", 5)
+    monkeypatch.setattr(variant_file, "RECORDS_A_PARTITION", 5)
     source = domain.open(config, "score", input=_write(tmp_path / "in.vcf"))
     parts = source.partitions()
     assert [p.key for p in parts] == [f"records-{i:06d}" for i in range(3)]
@@ -255,7 +255,10 @@ def test_a_vcf_without_records_is_written_with_its_header(
     [
         (b"", "empty"),
         (b"\xef\xbb\xbf##fileformat=VCFv4.3\n", "byte order mark"),
-        (b"c\t1\t.\tA\tC\t.\t.\t.\n", "expected ##fileformat"),
+        (b"c\t1\t.\tA\tC\t.\t.\t.\n", r"no column chrom, pos, ref, alt.*scoring\.columns"),
+        (b"##fileformat=VCFv3.3\n", "expected version 4.0 to 4.5"),
+        (b"#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n", "expected ##fileformat"),
+        (b"BZh91AY", "bunzip2"),
         (b"##fileformat=VCFv4.3\nc\t1\t.\tA\tC\t.\t.\t.\n", "#CHROM"),
         (b"##fileformat=VCFv4.3\n#CHROM\tPOS\n", "2 tab-separated columns"),
     ],
@@ -264,7 +267,7 @@ def test_what_is_no_vcf_is_refused_with_a_sentence(
     tmp_path: Path, config: GenomicsConfig, content: bytes, told: str
 ) -> None:
     (tmp_path / "in.vcf").write_bytes(content)
-    with pytest.raises(DataContractError, match=told):
+    with pytest.raises(ConfigError, match=told):
         domain.open(config, "score", input=tmp_path / "in.vcf")
 
 
@@ -274,7 +277,7 @@ def test_truncated_bgzip_is_refused(tmp_path: Path, config: GenomicsConfig) -> N
     pysam.tabix_compress(str(_write(tmp_path / "in.vcf")), str(tmp_path / "in.vcf.gz"))
     whole = (tmp_path / "in.vcf.gz").read_bytes()
     (tmp_path / "in.vcf.gz").write_bytes(whole[:-28])
-    with pytest.raises(DataContractError, match="cut short"):
+    with pytest.raises(ConfigError, match="cut short"):
         domain.open(config, "score", input=tmp_path / "in.vcf.gz")
 
 

@@ -1,0 +1,187 @@
+"""A file of variants to score, on a reference: read in parts, every allele judged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from core.contract import Partition
+from core.errors import ConfigError, DataContractError
+from domains.genomics import vcf
+from domains.genomics.allele import SET_ASIDE
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.source import open_reference
+from domains.genomics.variant_text import open_variants
+from domains.genomics.verdict import FLIPPED, SCORED, judge, judge_record
+
+RECORDS_A_PARTITION = 50_000
+# The assembly is judged by the first records, and by no fewer than these.
+LOOKED_AT, ENOUGH = 1000, 20
+_ALLELES = {
+    "record": pl.Int64,
+    "alternative": pl.Int64,
+    "chrom": pl.String,
+    "contig": pl.String,
+    "pos": pl.Int64,
+    "ref": pl.String,
+    "alt": pl.String,
+    "reason": pl.String,
+    "base": pl.Int64,
+}
+
+
+class VariantFile:
+    """Variants to score, on the reference that the config names.
+
+    Raises:
+        ConfigError: no such file, empty, damaged, nothing with variants in it, or a REF column
+            that is of another assembly than the FASTA.
+    """
+
+    def __init__(self, config: GenomicsConfig, path: Path) -> None:
+        self.config, self.path = config, path
+        self.text = open_variants(path, config.scoring.columns)
+        self.reference = open_reference(config.data)
+        self._read: tuple[int, Iterator[bytes]] | None = None
+        self._check_assembly()
+
+    @property
+    def header(self) -> Sequence[bytes]:
+        """VCF header lines with their endings."""
+        return self.text.header
+
+    def body(self) -> Iterator[bytes]:
+        """All records as they stand in the file."""
+        return self.text.body()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the bytes of the VCF, the reference and the annotation, and the aliases."""
+        data = self.config.data
+        digest = hashlib.sha256(json.dumps(dict(data.contig_alias), sort_keys=True).encode())
+        for path in (self.path, data.fasta, data.annotation):
+            if path is None:
+                digest.update(b"none")
+                continue
+            with Path(path).open("rb") as f:
+                digest.update(hashlib.file_digest(f, "sha256").digest())
+        return digest.hexdigest()
+
+    def partitions(self) -> Sequence[Partition]:
+        """Runs of 50,000 records; at least one, so that a VCF without records is written too."""
+        records = sum(1 for _ in self.body())
+        count = max(1, -(-records // RECORDS_A_PARTITION))
+        return [Partition(f"records-{i:06d}", i, False) for i in range(count)]
+
+    def lines(self, part: Partition) -> list[bytes]:
+        """The records of a partition as they stand in the file."""
+        first = part.order * RECORDS_A_PARTITION
+        at, lines = self._read or (0, self.body())
+        if at > first:
+            at, lines = 0, self.body()
+        # Partitions mostly come in order: the reader stays where the last one ended.
+        for _ in islice(lines, first - at):
+            pass
+        taken = list(islice(lines, RECORDS_A_PARTITION))
+        self._read = (first + RECORDS_A_PARTITION, lines)
+        return taken
+
+    def alleles(self, part: Partition) -> pl.DataFrame:
+        """One row an alternative allele (one with alternative -1 where a record has none):
+        record (number in the file from 0), alternative, chrom (as in the file), contig (the
+        FASTA's name or null), pos (0-based), ref, alt, reason, base (code of the base that the
+        FASTA's becomes, -1 without a score).
+
+        Raises:
+            DataContractError: REF differs from the FASTA and `scoring.ref_mismatch` is fail.
+        """
+        genome, policy = self.reference.genome, self.config.scoring.ref_mismatch
+        first = part.order * RECORDS_A_PARTITION
+        out = []
+        for number, line in enumerate(self.lines(part), first):
+            record = vcf.parse(line)
+            if record is None:
+                out.append((number, -1, "", None, -1, "", "", "MALFORMED_RECORD", -1))
+                continue
+            contig = genome.resolve(record.chrom)
+            sequence = None if contig is None else genome.contigs[contig]
+            verdicts = judge(record, sequence, flip=policy == "flip")
+            if policy == "fail" and verdicts[0][0] == "REF_MISMATCH":
+                raise self._mismatch(number, record)
+            here = (record.chrom, contig, record.pos - 1, record.ref)
+            if not record.alts:
+                out.append((number, -1, *here, ".", *verdicts[0]))
+            for i, alt in enumerate(record.alts):
+                out.append((number, i, *here, alt, *verdicts[i]))
+        return pl.DataFrame(out, schema=_ALLELES, orient="row")
+
+    def _mismatch(self, number: int, record: vcf.Record) -> DataContractError:
+        return DataContractError(
+            f"{self.path}: record {number + 1} ({record.chrom}:{record.pos}), column REF: found "
+            f"{record.ref}, expected the bases of {self.reference.genome.path}; leave such records "
+            "without a score with config.scoring.ref_mismatch=skip"
+        )
+
+    def _check_assembly(self) -> None:
+        genome = self.reference.genome
+        checked = wrong = 0
+        for line in islice(self.body(), LOOKED_AT):
+            record = vcf.parse(line)
+            contig = genome.resolve(record.chrom) if record is not None else None
+            if record is None or contig is None:
+                continue
+            checked += 1
+            reason = judge_record(record, genome.contigs[contig])
+            wrong += reason in ("REF_MISMATCH", "OUT_OF_RANGE")
+        limit = self.config.scoring.most_mismatches
+        if checked >= ENOUGH and wrong > limit * checked:
+            raise ConfigError(
+                f"{self.path}: wrong assembly? {wrong} of the first {checked} records have a REF "
+                f"that is not at that place in {genome.path}, expected at most {limit:.0%}; name "
+                "the right FASTA with config.data.fasta=PATH, or raise "
+                "config.scoring.most_mismatches"
+            )
+
+    def rows(self) -> pl.LazyFrame:
+        """Columns row, group, locus, label (null), weight; one row an allele."""
+        everything = pl.concat([self.alleles(part) for part in self.partitions()])
+        locus = pl.col("chrom") + ":" + (pl.col("pos") + 1).cast(pl.String)
+        return (
+            everything.with_row_index("row")
+            .lazy()
+            .select(
+                pl.col("row").cast(pl.Int64),
+                pl.col("chrom").alias("group"),
+                locus.alias("locus"),
+                pl.lit(None, pl.Float64).alias("label"),
+                pl.lit(1.0).alias("weight"),
+            )
+        )
+
+    def set_aside(self) -> pl.LazyFrame:
+        """Alleles without a score, each once; `row` as in `rows`."""
+        everything = pl.concat([self.alleles(part) for part in self.partitions()])
+        bad = everything.with_row_index("row").filter(~pl.col("reason").is_in([SCORED, FLIPPED]))
+        return (
+            bad.lazy()
+            .select(
+                pl.lit(str(self.path)).alias("file"),
+                "row",
+                pl.lit("ALT").alias("column"),
+                pl.format("{}:{} {}>{}", "chrom", pl.col("pos") + 1, "ref", "alt").alias("found"),
+                pl.col("reason").alias("expected"),
+            )
+            .cast(SET_ASIDE)
+        )
+
+    def reference_statistics(self) -> pl.DataFrame:
+        """Columns statistic, value: share of each outcome, over all alleles."""
+        everything = pl.concat([self.alleles(part) for part in self.partitions()])
+        counts = everything["reason"].value_counts(sort=True)
+        return counts.select(
+            pl.col("reason").alias("statistic"), (pl.col("count") / len(everything)).alias("value")
+        )
