@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.model.ages import AGE_FEATURES, KNOTS, age_features, hats
-from core.model.keyed import Views
+from core.model.views import Views
 
 DECAYS = (2.0, 0.7, 0.25, 0.1, 0.03, 0.0, -0.04, -0.1)
 """First decays of a view's heads, a day. Some favour old events: where a run of known positives

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
+from core.model.views import NO_EVENT
 from domains.finance.batches import Gatherer
 from domains.finance.model import EventEmbedding, FraudModule, fraud_head
 from domains.finance.stream import DAY, UNKNOWN_LABEL, Stream, visible_label
@@ -22,12 +23,9 @@ EVENTS = 1 << 17
 """Memory events that scoring embeds at a time."""
 
 
-NO_PLACE = -1
-
-
 @dataclass(frozen=True)
 class Look:
-    """Stream places [T, W] that targets see through one view, NO_PLACE where there are fewer; the
+    """Stream places [T, W] that targets see through one view, NO_EVENT where there are fewer; the
     target itself last. `kept` is the share of the window that is there to be seen."""
 
     places: np.ndarray
@@ -101,7 +99,7 @@ class GatheredFraudModule(FraudModule):
     def _seen(
         self, gatherer: Gatherer, targets: np.ndarray, look: Look, keys: Tensor, values: Tensor
     ) -> Seen:
-        stream, empty = gatherer.stream, look.places == NO_PLACE
+        stream, empty = gatherer.stream, look.places == NO_EVENT
         ages = (stream.time[targets][:, None] - stream.time[look.places]) / DAY
         days = stream.day[targets][:, None] - stream.day[look.places].astype(np.int64)
         # What was forgotten would have had mass of its own.

@@ -12,7 +12,8 @@ from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from core.errors import LongstrandError
-from core.model.keyed import KeyedEncoder, KeyedEncoderConfig, Memory, Views
+from core.model.keyed import KeyedEncoder, KeyedEncoderConfig, Memory
+from core.model.views import Views
 from core.training.module import SequenceModule
 from domains.finance.batches import Gatherer
 from domains.finance.stream import Stream

@@ -11,7 +11,8 @@ import polars as pl
 from core.attention import Causal, Dense, Pattern, Window
 from core.errors import ConfigError
 from core.model.gathered import GatheredConfig
-from core.model.keyed import KeyedEncoderConfig, KeyedView
+from core.model.keyed import KeyedEncoderConfig
+from core.model.views import KeyedView
 from domains.finance.config import FinanceConfig, View
 from domains.finance.stream import DAY
 

@@ -11,7 +11,7 @@ import torch
 from core.errors import ConfigError
 from core.model.ages import KNOTS, age_features, hats
 from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
-from core.model.keyed import KeyedView
+from core.model.views import KeyedView
 
 TARGETS, CARRIED = 5, 3
 
