@@ -39,7 +39,11 @@ class Fold:
 
 @dataclass(frozen=True)
 class Partition:
-    """Unit of resume and of distribution; `key` is stable over reruns."""
+    """Unit of resume and of distribution; `key` is stable over reruns.
+
+    Partitions that carry state are scored in order, each with what the one before left; others in
+    any order, at the same time, on any machine.
+    """
 
     key: str
     order: int
@@ -105,18 +109,35 @@ class Source(Protocol):
         ...
 
     def reference_statistics(self) -> pl.DataFrame: ...
-    def partitions(self) -> Sequence[Partition]: ...
+
+
+class Input(Protocol):
+    """What is to be scored: found and cheap to open, read by `Scorer.prepare`."""
+
+    def fingerprint(self) -> str: ...
 
 
 class Scorer(Protocol):
-    """Scores partitions in order; `state` is None where rows are independent."""
+    """Scores the partitions of one input. Each worker process makes its own from the same bundle
+    and input; a partition's scores must not depend on which worker computes them."""
 
     def check(self, out: Path) -> None:
         """Raises ConfigError for an output that `write` could not write, before any scoring."""
         ...
 
-    def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]: ...
-    def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary: ...
+    def prepare(self, work: Path) -> Sequence[Partition]:
+        """The input's partitions. What scoring them needs beyond input and bundle is left in the
+        folder `work`, which workers share: the first call there reads the input, the calls of
+        workers and of a resumed run find all done."""
+        ...
+
+    def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
+        """Scores of a prepared partition; `state` is None unless it carries one."""
+        ...
+
+    def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
+        """`scored` in the order of partitions."""
+        ...
 
 
 class Task(Protocol):
@@ -180,9 +201,10 @@ class Domain(Protocol):
         *,
         input: Path | None = None,
         history: Path | None = None,
-    ) -> Source:
-        """`train` reads the data that the config names, labels included. `score` reads `input`,
-        with `history` (earlier rows that are context only) where the domain has such a thing."""
+    ) -> Any:
+        """A Source or an Input. `train` reads the data that the config names, labels included.
+        `score` opens `input`, with `history` (earlier rows that are context only) where the domain
+        has such a thing."""
         ...
 
     def task(self, config: Any) -> Task: ...

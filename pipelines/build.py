@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from core.contract import Domain
 from core.errors import ConfigError
+from pipelines import mlflow_client
 
 if TYPE_CHECKING:
     import polars as pl
@@ -137,15 +139,51 @@ def fitting(node: DictConfig) -> FitConfig:
     return FitConfig(**{name: node[name] for name in names})
 
 
-def loggers(node: DictConfig, folder: Path) -> list[Any]:
-    """What follows the loss during a training."""
-    if node.kind == "none":
-        return []
-    if node.kind == "csv":
-        from pytorch_lightning.loggers import CSVLogger
+def check_logger(node: DictConfig) -> None:
+    """Whether what follows the loss can be had, before anything is read.
 
-        return [CSVLogger(str(folder), name="", version="")]
-    raise ConfigError(f"logger.kind: found {node.kind!r}, expected csv or none")
+    Raises:
+        ConfigError: an unknown kind, an extra that is not installed, or no address of an MLflow.
+    """
+    kinds = ("none", "csv", "tensorboard", "mlflow")
+    if node.kind not in kinds:
+        raise ConfigError(f"logger.kind: found {node.kind!r}, expected one of {', '.join(kinds)}")
+    if node.kind in ("tensorboard", "mlflow") and importlib.util.find_spec(node.kind) is None:
+        raise ConfigError(
+            f"logger={node.kind}: it is not installed; install the extra: "
+            f'pip install "longstrand[{node.kind}]"'
+        )
+    if node.kind == "mlflow":
+        mlflow_client.check_uri(node.uri, "logger.uri")
+
+
+def loggers(
+    node: DictConfig, folder: Path, parameters: Mapping[str, Any] | None = None
+) -> list[Any]:
+    """What follows the loss during a training. MLflow is told `parameters` too."""
+    check_logger(node)
+    match node.kind:
+        case "csv":
+            from pytorch_lightning.loggers import CSVLogger
+
+            return [CSVLogger(str(folder), name="", version="")]
+        case "tensorboard":
+            from pytorch_lightning.loggers import TensorBoardLogger
+
+            return [TensorBoardLogger(str(folder), name="", version="")]
+        case "mlflow":
+            from pipelines.mlflow_logger import mlflow_logger
+
+            return [mlflow_logger(node, folder, parameters or {})]
+        case _:
+            return []
+
+
+def parameters(config: DictConfig) -> dict[str, Any]:
+    """What makes one training of a domain unlike another."""
+    groups = ("model", "attention", "trainer")
+    chosen = {name: OmegaConf.to_container(config[name], resolve=True) for name in groups}
+    return {**chosen, "seed": config.seed}
 
 
 def scored(predictions: pl.DataFrame, calibration: Calibration, fold: str) -> pl.DataFrame:

@@ -51,9 +51,29 @@ class TrainerSchema:
 
 @dataclass
 class LoggerSchema:
-    """`csv` writes metrics.csv a fold under logs/ in the run folder; `none` writes none."""
+    """`csv` writes metrics.csv and `tensorboard` its events, a fold, under logs/ in the run folder;
+    `none` writes none."""
 
     kind: str = MISSING
+
+
+@dataclass
+class MlflowLoggerSchema:
+    """One MLflow run a fold, in `experiment`."""
+
+    kind: str = "mlflow"
+    uri: str = MISSING
+    experiment: str = "longstrand"
+
+
+@dataclass
+class EngineSchema:
+    """Who scores partitions: `local` is this process, or `workers` processes where that is more
+    than one; `ray` is as many actors, on this machine or on the cluster at `address`."""
+
+    kind: str = "local"
+    workers: int = 1
+    address: str | None = None
 
 
 @dataclass
@@ -91,6 +111,13 @@ class FolderRegistrySchema:
 
 
 @dataclass
+class MlflowRegistrySchema:
+    kind: str = "mlflow"
+    uri: str = MISSING
+    root: str = MISSING
+
+
+@dataclass
 class RegistryCommandSchema:
     """python -m pipelines.registry; each verb says which of these it takes."""
 
@@ -123,7 +150,8 @@ class ScoreSchema:
     output: str = MISSING
     history: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
-    threads: int = 0
+    engine: Any = MISSING
+    threads: int = 1
 
 
 _SCHEMAS: dict[tuple[str | None, str], Any] = {
@@ -134,8 +162,11 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,
+    ("schema", "mlflow_logger"): MlflowLoggerSchema,
+    ("schema", "engine"): EngineSchema,
     ("schema", "registry_command"): RegistryCommandSchema,
     ("schema/registry", "folder"): FolderRegistrySchema,
+    ("schema/registry", "mlflow"): MlflowRegistrySchema,
 }
 
 

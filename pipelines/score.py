@@ -1,14 +1,15 @@
-"""Score a file: python -m pipelines.score bundle=DIR|NAME@ALIAS input=FILE output=FILE
-[history=FILE]
+"""Score a file: python -m pipelines.score bundle=DIR|NAME@ALIAS input=FILE|DIR output=FILE|DIR
+[history=FILE] [engine=local|ray] [engine.workers=N]
 
-Partitions are scored in order into <output>.parts/, so that a killed run goes on where it was;
-the output is written under a temporary name and renamed. The same input and bundle give the
-same bytes.
+Partitions are scored by the engine's workers into <output>.parts/, so that a killed run goes on
+where it was, with another engine or number of workers if need be; the output is written under a
+temporary name and renamed. The same input and bundle give the same bytes on every engine.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -16,105 +17,114 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 
-from core.contract import Partition, Scorer
-from core.errors import ConfigError
+from core.contract import Partition
+from core.errors import ConfigError, LockHeldError
 from pipelines import build, cli, runs
 from pipelines.domains import load_domain
+from pipelines.engines import open_pool
+from pipelines.engines.job import PartWorker, ScoreJob, frames, part_file
+from pipelines.engines.pool import score_parts
 from pipelines.registry import bundle_folder
-
-if TYPE_CHECKING:
-    import polars as pl
 
 log = logging.getLogger("longstrand.score")
 
 
 def score(config: DictConfig) -> dict[str, Any]:
-    """One input file to one output file; returns the summary."""
+    """One input to one output; returns the summary."""
     from core.bundle import load_bundle
 
     build.use_threads(config.threads)
     bundle = load_bundle(bundle_folder(config.bundle, config.registry))
     domain = load_domain(bundle.domain)
     settings = build.restored_config(domain, bundle.config, config.config)
-    input, output = _file(config.input), Path(config.output)
-    if output.is_dir() or output.resolve() == input.resolve():
-        raise ConfigError(f"output: {output} must be a file name of its own")
+    input, output = _existing(config.input), Path(config.output)
+    if output.resolve() == input.resolve():
+        raise ConfigError(f"output: {output} is the input; give it a name of its own")
     history = Path(config.history) if config.history else None
     source = domain.open(settings, "score", input=input, history=history)
     scorer = domain.task(settings).scorer(bundle, source)
     scorer.check(output)
-    parts = source.partitions()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    work = _work_folder(output, f"{bundle.version} {source.fingerprint()} {settings!r}")
-    _score_parts(scorer, parts, work)
-    summary = scorer.write(_frames(work, parts), output)
-    shutil.rmtree(work)
+    work = output.with_name(output.name + ".parts")
+    job = ScoreJob(
+        bundle.path.resolve(),
+        settings,
+        input.resolve(),
+        history,
+        Path.cwd(),
+        work.resolve(),
+        config.threads,
+    )
+    identity = {
+        "model_version": bundle.version,
+        "input": source.fingerprint(),
+        "settings": repr(settings),
+        "threads": config.threads,
+    }
+    with _held(work):
+        _keep_or_clear(work, identity)
+        parts = scorer.prepare(work)
+        resumed = _score(config.engine, job, PartWorker(scorer, work), parts)
+        summary = scorer.write(frames(work, parts), output)
+        shutil.rmtree(work)
     return {
         "command": "score",
         "domain": domain.name,
         "bundle": str(bundle.path),
         "model_version": bundle.version,
         **asdict(summary),
-        "set_aside": build.distinct_rows(source.set_aside().collect()),
+        "set_aside": summary.rows - summary.scored,
+        "partitions": len(parts),
+        "resumed": resumed,
+        "engine": config.engine.kind,
+        "workers": config.engine.workers,
     }
 
 
-def _file(name: str) -> Path:
+def _existing(name: str) -> Path:
     path = Path(name)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise ConfigError(f"input: found {found} at {path}, expected one file")
+    if not path.exists():
+        raise ConfigError(f"input: found nothing at {path}, expected a file")
     return path
 
 
-def _work_folder(output: Path, identity: str) -> Path:
+@contextlib.contextmanager
+def _held(work: Path) -> Iterator[None]:
+    """Hold the work folder; the kernel lets go when the process ends, however it ends."""
+    work.mkdir(parents=True, exist_ok=True)
+    folder = os.open(work, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise LockHeldError(
+            f"{work}: another process is scoring to this output; wait for it"
+        ) from None
+    finally:
+        os.close(folder)
+
+
+def _keep_or_clear(work: Path, identity: dict[str, Any]) -> None:
     """Finished parts of the same input, model and settings are kept; others are thrown away."""
-    work = output.with_name(output.name + ".parts")
-    digest = hashlib.sha256(identity.encode()).hexdigest()
-    marker = work / "identity.json"
-    if marker.is_file() and json.loads(marker.read_text()) == digest:
-        return work
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    runs.write_json(marker, digest)
-    return work
+    manifest = work / "manifest.json"
+    if manifest.is_file() and json.loads(manifest.read_text()) == identity:
+        return
+    for left in work.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    runs.write_json(manifest, identity)
 
 
-def _score_parts(scorer: Scorer, parts: Sequence[Partition], work: Path) -> None:
-    state: bytes | None = None
-    for part in sorted(parts, key=lambda p: p.order):
-        done, kept = _part_file(work, part), work / f"{part.key}.state"
-        if done.is_file():
-            state = kept.read_bytes() if part.carries_state else None
-            continue
-        frame, after = scorer.score(part, state if part.carries_state else None)
-        if part.carries_state:
-            _write_private(kept, after or b"")
-        with runs.replacing(done) as temporary:
-            frame.write_parquet(temporary)
-        log.info("scored %s, %d rows", part.key, frame.height)
-        state = after
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    # A state holds recent events of everybody's: nobody else's to read.
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as f:
-        f.write(data)
-
-
-def _frames(work: Path, parts: Sequence[Partition]) -> Iterator[pl.DataFrame]:
-    import polars as pl
-
-    for part in sorted(parts, key=lambda p: p.order):
-        yield pl.read_parquet(_part_file(work, part))
-
-
-def _part_file(work: Path, part: Partition) -> Path:
-    return work / f"{part.key}.parquet"
+def _score(engine: DictConfig, job: ScoreJob, own: PartWorker, parts: Sequence[Partition]) -> int:
+    """How many partitions were done already; all are afterwards."""
+    done = {part.key for part in parts if part_file(job.work, part).is_file()}
+    if len(done) < len(parts):
+        with open_pool(engine, job, own) as pool:
+            for part, rows in score_parts(parts, done, pool):
+                log.info("scored %s, %d rows", part.key, rows)
+    return len(done)
 
 
 def main() -> None:

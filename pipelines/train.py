@@ -49,6 +49,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     settings = build.domain_config(config.domain)
     build.use_threads(config.threads)
     _check_needs(config.needs)
+    build.check_logger(config.logger)
     encoder = build.encoder(config, _first_pattern(config.attention))
     run = runs.open_run(config, domain.name, cli.job_suffix())
     try:
@@ -172,7 +173,11 @@ def _train_fold(job: Job, fold: Fold, index: int, folder: Path) -> None:
         build.fitting(job.config.trainer),
         folder,
         seed,
-        build.loggers(job.config.logger, job.run.path / "logs" / fold.name),
+        build.loggers(
+            job.config.logger,
+            job.run.path / "logs" / fold.name,
+            build.parameters(job.config),
+        ),
     )
     calibration = task.calibrate(task.predict(module, source, tokenizer, fold.validation))
     runs.write_json(folder / "tokenizer.json", tokenizer.to_dict())

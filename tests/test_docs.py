@@ -16,10 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+def shell_blocks(text: str) -> list[str]:
+    """What stands between fences that name no language."""
+    blocks = re.findall(r"^```([^\n]*)\n(.*?)^```$", text, re.M | re.S)
+    return [block for language, block in blocks if not language]
+
+
 def _commands() -> list[str]:
     found = []
     for page in PAGES:
-        for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.M | re.S):
+        for block in shell_blocks(page.read_text()):
             lines = block.replace("\\\n", " ").splitlines()
             found += [re.sub(r"\s+", " ", line.split(" #")[0]) for line in lines]
     return sorted({c.strip() for c in found if "-m pipelines." in c})

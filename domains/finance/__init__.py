@@ -10,6 +10,7 @@ from core.errors import ConfigError
 from domains.finance.config import FinanceConfig, check_config
 
 if TYPE_CHECKING:
+    from domains.finance.files import TransactionFiles
     from domains.finance.source import TransactionSource
     from domains.finance.task import FraudTask
 
@@ -28,13 +29,14 @@ class FinanceDomain:
         *,
         input: Path | None = None,
         history: Path | None = None,
-    ) -> TransactionSource:
-        """Read and check transactions.
+    ) -> TransactionSource | TransactionFiles:
+        """`train` reads and checks transactions; `score` finds the files of `input`.
 
         Raises:
             ConfigError: a needed path is missing, or one is given that the purpose has no use for.
             DataContractError: the file breaks the contract as a whole.
         """
+        from domains.finance.files import TransactionFiles
         from domains.finance.schema import named_schema
         from domains.finance.source import TransactionSource
 
@@ -45,10 +47,12 @@ class FinanceDomain:
             _refuse("history", history, "training data is its own history")
             input = Path(_needed("domain.data.path", data.path, "simulate data first, or name it"))
         elif input is None:
-            raise ConfigError("input: found none, expected a CSV or Parquet file to score")
+            raise ConfigError("input: found none, expected CSV or Parquet to score")
         schema = named_schema(data)
         _check_views(config, dict(schema.entities))
-        return TransactionSource(Path(input), schema, purpose == "train", history)
+        if purpose == "train":
+            return TransactionSource(Path(input), schema)
+        return TransactionFiles(Path(input), schema, history)
 
     def task(self, config: FinanceConfig) -> FraudTask:
         from domains.finance.task import FraudTask

@@ -22,7 +22,7 @@ class Gatherer:
     def __init__(self, stream: Stream, delay: int) -> None:
         self.stream = stream
         self.delay = delay
-        self.orders = [KeyOrder(stream.keys[:, v]) for v in range(stream.keys.shape[1])]
+        self.orders = [KeyOrder.of(stream.keys[:, v]) for v in range(stream.keys.shape[1])]
         self.floats = np.concatenate([stream.floats, gap_features(stream.gaps)], axis=1)
 
     def gather(self, targets: np.ndarray, windows: Sequence[int | None]) -> Batch:

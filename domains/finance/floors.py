@@ -39,7 +39,7 @@ class _Past:
     """Sums over windows of one key's past by one search in (key, time) order."""
 
     def __init__(self, stream: Stream, view: int) -> None:
-        self.order = KeyOrder(stream.keys[:, view])
+        self.order = KeyOrder.of(stream.keys[:, view])
         time = stream.time[self.order.order] - stream.time.min()
         self.span = int(time.max()) + 1000 * DAY
         self.first = self.order.first[self.order.order]

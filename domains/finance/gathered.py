@@ -85,11 +85,8 @@ class GatheredFraudModule(FraudModule):
         return torch.cat(parts)
 
     def _look(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> Look:
-        stream, places = (
-            gatherer.stream,
-            gatherer.orders[view].windows(targets, self.windows()[view]),
-        )
-        kept = 1.0
+        stream, order = gatherer.stream, gatherer.orders[view]
+        places, kept = order.windows(targets, self.windows()[view]), 1.0
         if self.training and self.views.forget and places.shape[1] > 1:
             places, kept = _forgotten(places, self.views.forget)
         now = stream.time[targets][:, None]

@@ -1,13 +1,12 @@
-"""Files in, the same rows with a score out; the state carried between stretches is raw events."""
+"""Scores of files in stretches of time, and of events as they come."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator
-from datetime import datetime
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -15,21 +14,21 @@ import torch
 
 from core.bundle import restore
 from core.contract import Partition, Summary
-from core.errors import ConfigError, DataContractError
+from core.errors import DataContractError
+from domains.finance.ingest import ingest, read_facts
 from domains.finance.model import require_finite
+from domains.finance.output import ADDED, check_out, write_scored, write_set_aside
+from domains.finance.store import StreamStore
 from domains.finance.stream import KeyOrder, Stream, cut, newest
 
 if TYPE_CHECKING:
     from core.bundle import Bundle
+    from domains.finance.files import TransactionFiles
     from domains.finance.model import FraudModule
-    from domains.finance.source import TransactionSource
     from domains.finance.task import FraudTask
     from domains.finance.tokens import FinanceTokenizer
 
-KEY_VARIABLE = "LONGSTRAND_HASH_KEY"
-MARK = 16
-"""Bytes before a state that say which secret its hashes are of."""
-ADDED = ("fraud_score", "model_version", "scored_at")
+PART_ROWS = 250_000
 
 
 class StreamScorer:
@@ -79,21 +78,19 @@ class StreamScorer:
 
     def _extend(self, events: pl.DataFrame) -> tuple[Stream, list[KeyOrder]]:
         joined = self.tokenizer.encode(events, self.entities, self.secret).after(self.past)
-        return joined, [KeyOrder(joined.keys[:, v]) for v in range(len(self.windows))]
+        return joined, [KeyOrder.of(joined.keys[:, v]) for v in range(len(self.windows))]
 
 
 class FraudScorer:
-    """Scores a source's partitions in order and writes the file.
-
-    `scored_at` is the time of the input's last event, not of the run: a rerun changes no byte.
-    The state is the raw last events, entities as keyed hashes: see `hash_secret`.
+    """Scores files. Histories come from the stream on disk that `prepare` makes, so that stretches
+    of time are independent of each other.
 
     Raises:
         DataContractError: the input already has a column that scoring adds.
     """
 
-    def __init__(self, task: FraudTask, bundle: Bundle, source: TransactionSource) -> None:
-        taken = [name for name in ADDED if name in source.raw.columns]
+    def __init__(self, task: FraudTask, bundle: Bundle, source: TransactionFiles) -> None:
+        taken = [name for name in ADDED if name in source.columns()]
         if taken:
             raise DataContractError(
                 f"{source.path}: found columns {', '.join(taken)}, which scoring adds; rename or "
@@ -102,126 +99,76 @@ class FraudScorer:
         self.source = source
         self.calibration = bundle.calibration
         self.version = bundle.version
-        tokenizer, module = restore(bundle, task)
-        secret = hash_secret(bundle.version)
-        # Names the secret without telling it: states of another one know nobody of this one.
-        self.mark = hashlib.blake2b(b"longstrand state", key=secret, digest_size=MARK).digest()
-        self.stream = StreamScorer(
-            module, tokenizer, task.view_entities(), source.schema.label_delay, secret
-        )
+        self.tokenizer, self.module = restore(bundle, task)
+        self.module.eval()
+        self.entities = task.view_entities()
+        self.windows = self.module.windows()
 
     def check(self, out: Path) -> None:
-        """Whether `write` can write this input, with a score, to `out`.
+        """Raises ConfigError for an output that `write` could not write."""
+        check_out(self.source, out)
+
+    def prepare(self, work: Path) -> Sequence[Partition]:
+        """Consecutive stretches of time. Reads the input into the folder `work`/stream, unless
+        that is there already.
 
         Raises:
-            ConfigError: `out` is neither .csv nor .parquet, or .csv cannot hold a column.
+            DataContractError: a file breaks the contract as a whole, or the history does not end
+                before the input begins.
         """
-        suffix = out.suffix.lower()
-        if suffix not in (".csv", ".parquet"):
-            raise ConfigError(f"output: found {out.name}, expected a name in .csv or .parquet")
-        schema = self.source.raw.schema
-        unfit = [name for name, kind in schema.items() if kind.is_nested() or kind == pl.Binary]
-        if suffix == ".csv" and unfit:
-            raise ConfigError(
-                f"output: found {out.name} for an input with {len(unfit)} columns of lists, "
-                "structures or bytes, which CSV cannot hold; expected a name in .parquet"
-            )
+        folder = work / "stream"
+        if not folder.is_dir():
+            partial = work / "stream.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            # It holds everybody's events, though nobody's name: nobody else's to read.
+            partial.mkdir(mode=0o700)
+            ingest(self.source, self.tokenizer, self.entities, partial)
+            os.replace(partial, folder)
+        self.facts, self.store = read_facts(folder), StreamStore(folder)
+        events = len(self.store.stream) - self.facts.context
+        count = max(1, -(-events // PART_ROWS))
+        return [Partition(f"part-{i:05d}", i, carries_state=False) for i in range(count)]
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
-        """Columns row, fraud_score. `state` is what the partition before returned; the first has
-        none and begins with the source's history.
+        """Columns row, fraud_score.
 
         Raises:
-            DataContractError: the history does not end before the input begins.
-            ConfigError: `state` is of another secret.
             LongstrandError: a score is not a finite number.
         """
-        stream, events = self.stream, self.source.part(part.order)
-        if state is not None:
-            stream.past = self._past(state)
-        elif self.source.history is not None:
-            stream.past = None
-            stream.remember(self.source.history)
-        else:
-            stream.past = None
-        if not len(events):
-            return pl.DataFrame(schema={"row": pl.Int64, "fraud_score": pl.Float64}), state
-        score = require_finite(self.calibration.apply(stream.push(events)), "scores")
+        stream = self.store.stream
+        first = self.facts.context + part.order * PART_ROWS
+        places = np.arange(first, min(first + PART_ROWS, len(stream)))
+        if not len(places):
+            return pl.DataFrame(schema={"row": pl.Int64, "fraud_score": pl.Float64}), None
+        with torch.no_grad():
+            seen = cut(stream, self.store.orders, places, self.windows)
+            logits = self.module.stream_logits(*seen, self.source.schema.label_delay)
+        raw = require_finite(logits.double().cpu().numpy(), "predictions")
+        score = require_finite(self.calibration.apply(raw), "scores")
         # More digits than fp32 carries would make equal runs look different.
-        scored = pl.DataFrame({"row": events["row"], "fraud_score": score}).with_columns(
-            pl.col("fraud_score").round_sig_figs(6)
-        )
-        assert stream.past is not None
-        return scored, self.mark + stream.past.to_bytes()
-
-    def _past(self, state: bytes) -> Stream:
-        if state[:MARK] != self.mark:
-            raise ConfigError(
-                f"{KEY_VARIABLE}: found another key than that of the parts already scored, "
-                "expected the same; set it again, or delete the unfinished parts and score anew"
-            )
-        return Stream.from_bytes(state[MARK:])
+        rounded = pl.Series(score).round_sig_figs(6)
+        return pl.DataFrame({"row": stream.row[places], "fraud_score": rounded}), None
 
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
-        """Input rows in input order, every input column as it was, with the score. Rows that were
-        set aside go to `<out>.set_aside.csv` instead, one line a bad cell.
+        """Input rows in input order, every input column as it was, with the score; a folder's
+        files under their own names. `scored_at` is the time of the input's last event, not of the
+        run: a rerun changes no byte. Rows that were set aside go to `<out>.set_aside.csv` instead,
+        one line a bad cell.
 
         Raises:
             ConfigError: `check` refuses `out`.
             DataContractError: rows got lost.
         """
         self.check(out)
-        scores = pl.concat(list(scored))
-        last = cast("datetime | None", self.source.events["time"].max())
-        frame = (
-            self.source.raw.with_row_index("__row")
-            .with_columns(pl.col("__row").cast(pl.Int64))
-            .join(scores, left_on="__row", right_on="row", how="inner", maintain_order="left")
-            .drop("__row")
-            .with_columns(
-                model_version=pl.lit(self.version),
-                scored_at=pl.lit(last.isoformat() if last else None, dtype=pl.String),
-            )
-        )
-        set_aside = self.source.set_aside().collect()
-        own = set_aside.filter(pl.col("file") == str(self.source.path))
-        reasons = _reasons(own)
-        if len(frame) + sum(reasons.values()) != len(self.source.raw):
+        scores = pl.concat(list(scored)).sort("row")
+        told = {"model_version": self.version, "scored_at": self.facts.last}
+        rows, counts = sum(self.facts.rows), self.facts.reasons
+        if len(scores) + sum(counts.values()) != rows:
             raise DataContractError(
-                f"{self.source.path}: of {len(self.source.raw)} rows {len(frame)} are scored and "
-                f"{sum(reasons.values())} set aside, expected these to add up; delete the "
+                f"{self.source.path}: of {rows} rows {len(scores)} are scored and "
+                f"{sum(counts.values())} set aside, expected these to add up; delete the "
                 "unfinished parts and score again"
             )
-        files = [_write(frame, out)]
-        quarantine = out.with_name(out.name + ".set_aside.csv")
-        if len(set_aside):
-            files.append(_write(set_aside, quarantine))
-        else:
-            quarantine.unlink(missing_ok=True)
-        return Summary(len(self.source.raw), len(frame), reasons, files)
-
-
-def hash_secret(version: str) -> bytes:
-    """32 bytes that key the hash of entities: from the environment variable LONGSTRAND_HASH_KEY
-    where it is set, else from the bundle's version. Who has the bundle knows the latter, so it
-    keeps off a casual reader of a state file and nobody who tries all identifiers there may be.
-    """
-    return hashlib.sha256((os.environ.get(KEY_VARIABLE) or version).encode()).digest()
-
-
-def _reasons(set_aside: pl.DataFrame) -> dict[str, int]:
-    """Rows by the first column for which they were set aside."""
-    first = set_aside.unique("row", keep="first", maintain_order=True)
-    counts = first.group_by("column", maintain_order=True).len()
-    return {f"bad {column}": count for column, count in counts.iter_rows()}
-
-
-def _write(frame: pl.DataFrame, out: Path) -> str:
-    """Whole or not at all."""
-    temporary = out.with_name(out.name + ".partial")
-    if out.suffix.lower() == ".parquet":
-        frame.write_parquet(temporary)
-    else:
-        frame.write_csv(temporary)
-    os.replace(temporary, out)
-    return str(out)
+        files = [write_scored(self.source, self.facts.rows, scores, told, out)]
+        files += write_set_aside(self.facts.set_aside, out)
+        return Summary(rows, len(scores), counts, files)

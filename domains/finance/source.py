@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from core.contract import Partition
 from core.errors import ConfigError, DataContractError
 from domains.finance.schema import Schema
 
 BAD_SHARE = 0.01
 """Above this share of rows set aside, the file as a whole breaks the contract."""
 
-PART_ROWS = 250_000
 _KINDS = {"letters": r"\pL", "digits": r"\pN", "spaces": r"\s", "signs": r"[^\pL\pN\s]"}
 _TIME_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f",
@@ -30,36 +28,26 @@ _LABELS = {"1": 1, "true": 1, "1.0": 1, "0": 0, "false": 0, "0.0": 0}
 
 
 class TransactionSource:
-    """One file of transactions, with earlier ones as context where there are any.
+    """One file of labelled transactions to learn from or to judge a model by.
 
     A row's number is its place in the file, the first row of data being 0.
 
     Attributes:
-        raw: the input as it was: text for CSV, own types for Parquet.
         events: good rows in time order (ties: order of rows); columns row, time (UTC
             microseconds), label (int8 or null), number:*, category:*, entity:*.
-        history: the same of earlier files, or None. Their rows are never scored.
     """
 
-    def __init__(self, path: Path, schema: Schema, needs_label: bool, history: Path | None) -> None:
+    def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path
         self.schema = schema
-        self.raw = read_raw(path)
-        self.events, self._set_aside = read_events(self.raw, path, schema, needs_label)
-        self.history: pl.DataFrame | None = None
-        self._history_paths: list[Path] = []
-        if history is not None:
-            self._history_paths = _history_paths(history)
-            self.history, set_aside = _read_history(self._history_paths, schema)
-            self._set_aside = pl.concat([self._set_aside, set_aside])
+        raw = read_raw(path)
+        events, self._set_aside = judge(raw, path, schema, needs_label=True)
+        refuse_bad(path, self._set_aside, len(raw))
+        self.events = events.sort("time", "row")
 
     def fingerprint(self) -> str:
-        """SHA-256 of the bytes of the input file; with history, of its digest and theirs."""
-        own = _sha256(self.path)
-        if not self._history_paths:
-            return own
-        digests = [own, *(_sha256(path) for path in self._history_paths)]
-        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+        """SHA-256 of the bytes of the file."""
+        return sha256(self.path)
 
     def rows(self) -> pl.LazyFrame:
         return self.events.lazy().select(
@@ -91,17 +79,8 @@ class TransactionSource:
         )
         return pl.concat([*parts, share])
 
-    def partitions(self) -> Sequence[Partition]:
-        """Consecutive stretches of time; each carries the stream's state to the next."""
-        count = max(1, -(-len(self.events) // PART_ROWS))
-        return [Partition(f"part-{i:05d}", i, carries_state=True) for i in range(count)]
 
-    def part(self, order: int) -> pl.DataFrame:
-        """Events of one partition."""
-        return self.events.slice(order * PART_ROWS, PART_ROWS)
-
-
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -111,13 +90,26 @@ def _sha256(path: Path) -> str:
 
 def read_raw(path: Path) -> pl.DataFrame:
     """CSV as text, so that no identifier loses a leading zero; Parquet as it is."""
+    with told(path):
+        return scan_raw(path).collect(engine="streaming")
+
+
+def scan_raw(path: Path) -> pl.LazyFrame:
+    """`read_raw`, not read yet."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; expected one CSV or Parquet file")
+    if path.suffix.lower() == ".parquet":
+        return pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    if path.suffix.lower() == ".csv":
+        return pl.scan_csv(path, infer_schema=False, glob=False)
+    raise ConfigError(f"{path}: found suffix {path.suffix!r}, expected .csv or .parquet")
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turns what polars says of a file that it cannot read into a sentence without its cells."""
     try:
-        if path.suffix.lower() == ".parquet":
-            return pl.read_parquet(path, glob=False)
-        if path.suffix.lower() == ".csv":
-            return pl.read_csv(path, infer_schema=False, glob=False)
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         # Its message may quote cells, and a cell may be an identifier: only its kind is told.
         if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
@@ -129,16 +121,24 @@ def read_raw(path: Path) -> pl.DataFrame:
             f"{path}: cannot be read ({type(error).__name__}); expected a {path.suffix} file with "
             "one header and the same number of fields in every row"
         ) from None
-    raise ConfigError(f"{path}: found suffix {path.suffix!r}, expected .csv or .parquet")
 
 
-def read_events(
-    raw: pl.DataFrame, path: Path, schema: Schema, needs_label: bool
+def judge(
+    raw: pl.DataFrame,
+    path: Path,
+    schema: Schema,
+    needs_label: bool,
+    first: int = 0,
+    repeats: pl.Series | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Typed good rows in time order, and the cells for which rows were set aside.
+    """Typed good rows in the order of `raw`, and the cells for which rows were set aside.
+
+    Args:
+        raw: rows of the file from its row `first` on.
+        repeats: rows of the file whose id an earlier row has; found in `raw` when None.
 
     Raises:
-        DataContractError: columns are missing, or too many rows are bad.
+        DataContractError: columns are missing.
     """
     wanted = schema.columns + ([schema.label] if needs_label and schema.label else [])
     missing = [column for column in wanted if column not in raw.columns]
@@ -147,26 +147,32 @@ def read_events(
             f"{path}: found no column {', '.join(missing) or 'for the label'}; the file has "
             f"{_known_names(raw, wanted)}; correct the file or its schema"
         )
-    checks = _checks(raw, schema)
+    row = pl.int_range(first, first + pl.len(), dtype=pl.Int64)
+    fresh = pl.col(schema.id).is_first_distinct()
+    checks = _checks(raw, schema, fresh if repeats is None else ~row.is_in(repeats.implode()))
     typed = raw.select(
-        pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
-        *(check.value.alias(name) for name, check in checks.items()),
+        row.alias("row"), *(check.value.alias(name) for name, check in checks.items())
     )
     if "label" not in typed.columns:
         typed = typed.with_columns(label=pl.lit(None, dtype=pl.Int8))
     set_aside = pl.concat(
-        [_bad_cells(raw, typed[name], path, check) for name, check in checks.items()]
+        [_bad_cells(raw, typed[name], path, check, first) for name, check in checks.items()]
     ).sort("row", "column")
     bad = set_aside["row"].unique()
-    if len(bad) > BAD_SHARE * len(raw):
+    return typed.filter(~pl.col("row").is_in(bad.implode())).drop("id"), set_aside
+
+
+def refuse_bad(path: Path, set_aside: pl.DataFrame, rows: int) -> None:
+    """Raises DataContractError where too many rows of `path` (file or folder) were set aside."""
+    bad = set_aside.select("file", "row").n_unique() if len(set_aside) else 0
+    if bad > BAD_SHARE * rows:
         first = set_aside.row(0, named=True)
+        file = "" if first["file"] == str(path) else f" of {first['file']}"
         raise DataContractError(
-            f"{path}: {len(bad)} of {len(raw)} rows are unusable, more than {BAD_SHARE:.0%}; the "
-            f"first is row {first['row']}, column {first['column']}: found {first['found']}, "
+            f"{path}: {bad} of {rows} rows are unusable, more than {BAD_SHARE:.0%}; the "
+            f"first is row {first['row']}{file}, column {first['column']}: found {first['found']}, "
             f"expected {first['expected']}; correct the file or its schema"
         )
-    good = typed.filter(~pl.col("row").is_in(bad.implode())).drop("id")
-    return good.sort("time", "row"), set_aside
 
 
 class Check(NamedTuple):
@@ -178,9 +184,9 @@ class Check(NamedTuple):
     expected: str
 
 
-def _checks(raw: pl.DataFrame, schema: Schema) -> dict[str, Check]:
-    """Checks by the name of the typed column."""
-    unique = pl.when(pl.col(schema.id).is_first_distinct()).then(_text(schema.id))
+def _checks(raw: pl.DataFrame, schema: Schema, fresh: pl.Expr) -> dict[str, Check]:
+    """Checks by the name of the typed column; `fresh` says whether no earlier row has the id."""
+    unique = pl.when(fresh).then(cell(schema.id))
     amount, when = schema.amount, "a time such as 2018-08-01 13:45:00"
     found = {
         "id": Check(schema.id, unique, False, "a value used for one row only"),
@@ -188,13 +194,13 @@ def _checks(raw: pl.DataFrame, schema: Schema) -> dict[str, Check]:
         f"number:{amount}": Check(amount, _number(amount), False, "a number"),
     }
     for name, column in schema.entities.items():
-        found[f"entity:{name}"] = Check(column, _text(column), False, "a value")
+        found[f"entity:{name}"] = Check(column, cell(column), False, "a value")
     for column in schema.numeric:
         found[f"number:{column}"] = Check(column, _number(column), False, "a number")
     for column in schema.categorical:
-        found[f"category:{column}"] = Check(column, _text(column), True, "text")
+        found[f"category:{column}"] = Check(column, cell(column), True, "text")
     if schema.label and schema.label in raw.columns:
-        label = _text(schema.label).str.to_lowercase()
+        label = cell(schema.label).str.to_lowercase()
         value = label.replace_strict(_LABELS, default=None, return_dtype=pl.Int8)
         found["label"] = Check(schema.label, value, True, "1, 0, true, false or empty")
     return found
@@ -208,13 +214,15 @@ def _known_names(raw: pl.DataFrame, wanted: Sequence[str]) -> str:
     return f"{', '.join(known) or 'none of the columns of the schema'} and {others} others"
 
 
-def _bad_cells(raw: pl.DataFrame, value: pl.Series, path: Path, check: Check) -> pl.DataFrame:
+def _bad_cells(
+    raw: pl.DataFrame, value: pl.Series, path: Path, check: Check, first: int
+) -> pl.DataFrame:
     """Cells that gave no value."""
     bad = value.is_null()
     if check.optional:
-        bad &= raw.select(_text(check.column).is_not_null()).to_series()
+        bad &= raw.select(cell(check.column).is_not_null()).to_series()
     return (
-        raw.with_row_index("row")
+        raw.with_row_index("row", offset=first)
         .filter(bad)
         .rechunk()  # Polars 2.1 panics where a filter leaves an empty chunk.
         .select(
@@ -227,7 +235,7 @@ def _bad_cells(raw: pl.DataFrame, value: pl.Series, path: Path, check: Check) ->
     )
 
 
-def _text(column: str) -> pl.Expr:
+def cell(column: str) -> pl.Expr:
     """Stripped text, empty as null."""
     text = pl.col(column).cast(pl.String).str.strip_chars()
     return pl.when(text != "").then(text)
@@ -239,12 +247,12 @@ def _shape(column: str) -> pl.Expr:
     text = pl.col(column).cast(pl.String).fill_null("")
     kinds = [pl.when(text.str.contains(c)).then(pl.lit(name)) for name, c in _KINDS.items()]
     named = pl.concat_list(kinds).list.drop_nulls().list.join(" and ")
-    told = pl.format("{} characters, {}", text.str.len_chars(), named)
-    return pl.when(text == "").then(pl.lit("nothing")).otherwise(told)
+    shape = pl.format("{} characters, {}", text.str.len_chars(), named)
+    return pl.when(text == "").then(pl.lit("nothing")).otherwise(shape)
 
 
 def _number(column: str) -> pl.Expr:
-    value = _text(column).cast(pl.Float64, strict=False)
+    value = cell(column).cast(pl.Float64, strict=False)
     return pl.when(value.is_finite()).then(value)
 
 
@@ -254,7 +262,7 @@ def _time(raw: pl.DataFrame, schema: Schema) -> pl.Expr:
     if isinstance(kind, pl.Datetime):
         value = pl.col(column).dt.cast_time_unit("us")
         return value.dt.convert_time_zone("UTC") if kind.time_zone else _placed(value, zone)
-    text = _text(column)
+    text = cell(column)
     naive = [text.str.to_datetime(f, strict=False, time_unit="us") for f in _TIME_FORMATS]
     zoned = [
         text.str.replace(r"Z$", "+00:00").str.to_datetime(f, strict=False, time_unit="us")
@@ -271,19 +279,3 @@ def _placed(value: pl.Expr, zone: str) -> pl.Expr:
     that it skips as no time at all."""
     local = value.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     return local.dt.convert_time_zone("UTC")
-
-
-def _history_paths(history: Path) -> list[Path]:
-    """The file of that name, brackets and all, or those that the glob names."""
-    paths = [history] if history.exists() else [Path(p) for p in sorted(glob.glob(str(history)))]
-    if not paths:
-        raise ConfigError(f"history: found no file {history}, expected one or a glob of several")
-    return paths
-
-
-def _read_history(paths: Sequence[Path], schema: Schema) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All files as one run of events without rows of their own."""
-    parts = [read_events(read_raw(path), path, schema, needs_label=False) for path in paths]
-    events = pl.concat([part[0] for part in parts]).sort("time", maintain_order=True)
-    set_aside = pl.concat([part[1] for part in parts])
-    return events.with_columns(row=pl.lit(-1, dtype=pl.Int64)), set_aside

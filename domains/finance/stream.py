@@ -66,7 +66,7 @@ class Stream:
                 "before it; cut the history file at the start of the input"
             )
         for view in range(self.keys.shape[1]):
-            previous = KeyOrder(joined.keys[:, view]).previous(np.arange(start, len(joined)))
+            previous = KeyOrder.of(joined.keys[:, view]).previous(np.arange(start, len(joined)))
             gap = (self.time - joined.time[previous]) / DAY
             joined.gaps[start:, view] = np.where(previous < 0, np.nan, gap)
         return joined
@@ -88,25 +88,33 @@ def _concatenate(a: Stream, b: Stream) -> Stream:
     )
 
 
+@dataclass(frozen=True)
 class KeyOrder:
     """A stream sorted by (key, place in the stream), for one view.
 
-    Attributes:
+    Args:
         order: [n] stream places in key order.
         place: [n] the inverse.
         first: [n] for each stream place, where its key begins in `order`.
     """
 
-    def __init__(self, keys: np.ndarray) -> None:
-        self.order = np.argsort(keys, kind="stable")
-        self.place = np.empty_like(self.order)
-        self.place[self.order] = np.arange(len(keys))
-        ordered = keys[self.order]
+    order: np.ndarray
+    place: np.ndarray
+    first: np.ndarray
+
+    @staticmethod
+    def of(keys: np.ndarray) -> KeyOrder:
+        """[n] keys of a stream's events."""
+        order = np.argsort(keys, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(keys))
+        ordered = keys[order]
         starts = np.ones(len(keys), dtype=bool)
         starts[1:] = ordered[1:] != ordered[:-1]
         begin = np.maximum.accumulate(np.where(starts, np.arange(len(keys)), 0))
-        self.first = np.empty_like(begin)
-        self.first[self.order] = begin
+        first = np.empty_like(begin)
+        first[order] = begin
+        return KeyOrder(order, place, first)
 
     def windows(self, events: np.ndarray, window: int | None) -> np.ndarray:
         """[T] stream places -> [T, W] places of the last `window` events of the same key, the
@@ -147,8 +155,8 @@ def cut(
     for order, window in zip(orders, windows, strict=True):
         seen = order.windows(places, window)
         kept[seen[seen >= 0]] = True
-    where = np.cumsum(kept) - 1
-    return stream.take(kept), where[places]
+    seen = np.flatnonzero(kept)
+    return stream.take(seen), np.searchsorted(seen, places)
 
 
 def newest(stream: Stream, orders: Sequence[KeyOrder], windows: Sequence[int | None]) -> Stream:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from core.attention.auto import Workload
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
+    from domains.finance.files import TransactionFiles
     from domains.finance.scorer import FraudScorer
     from domains.finance.source import TransactionSource
 
@@ -189,7 +190,7 @@ class FraudTask:
             seen |= pl.col("time").is_between(*_interval(text))
         return _rows(source, seen & pl.col("label").is_not_null())
 
-    def scorer(self, bundle: Bundle, source: TransactionSource) -> FraudScorer:
+    def scorer(self, bundle: Bundle, source: TransactionFiles) -> FraudScorer:
         from domains.finance.scorer import FraudScorer
 
         return FraudScorer(self, bundle, source)
@@ -211,7 +212,7 @@ def predict_logits(
     """[T] log-odds at these stream places, float64, in stretches that see only what they need."""
     module.eval()
     windows = module.windows()
-    orders = [KeyOrder(stream.keys[:, v]) for v in range(len(windows))]
+    orders = [KeyOrder.of(stream.keys[:, v]) for v in range(len(windows))]
     found = [np.empty(0)]
     with torch.no_grad():
         for start in range(0, len(places), PREDICT_ROWS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,10 @@ class EffectScorer:
     def check(self, out: Path) -> None:
         """Raises ConfigError for an output that `write` could not write."""
         check_out(self.source.path, out)
+
+    def prepare(self, work: Path) -> Sequence[Partition]:
+        """Runs of records; they need nothing in `work`."""
+        return self.source.partitions()
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
         """Columns record, alternative, effect, probability (null without a score, or for

@@ -49,7 +49,7 @@ class FolderStore:
         path = self.root / name / label(number)
         if not path.is_dir():
             there = ", ".join(map(label, self.numbers(name))) or "no version"
-            raise ConfigError(f"{path}: there is no such version; found {there}")
+            raise ConfigError(f"{path}: there is no such version in {self.root}; found {there}")
         described = path.with_suffix(".json")
         try:
             words = json.loads(described.read_text())

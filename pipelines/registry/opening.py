@@ -14,13 +14,17 @@ def open_registry(node: DictConfig) -> Registry:
     """Group `registry` -> the registry it names.
 
     Raises:
-        ConfigError: another kind.
+        ConfigError: another kind, or an MLflow that is not installed or does not answer.
     """
     if node.kind == "folder":
         from pipelines.registry.folder import FolderStore
 
         return Registry(FolderStore(Path(node.root)))
-    raise ConfigError(f"registry.kind: found {node.kind!r}, expected folder")
+    if node.kind == "mlflow":
+        from pipelines.registry.mlflow_store import MlflowStore
+
+        return Registry(MlflowStore(node.uri, Path(node.root)))
+    raise ConfigError(f"registry.kind: found {node.kind!r}, expected folder or mlflow")
 
 
 def bundle_folder(named: str, registry: DictConfig) -> Path:

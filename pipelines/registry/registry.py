@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from core.bundle_files import bundle_version, verify_bundle
 from core.errors import ConfigError
 from pipelines import locks
+from pipelines.registry.store import Store
 from pipelines.registry.version import (
     CHALLENGER,
     CHAMPION,
@@ -25,38 +25,6 @@ from pipelines.registry.version import (
     label,
     parse_reference,
 )
-
-
-class Store(Protocol):
-    """Where versions and aliases are kept. One writer at a time: the registry sees to that."""
-
-    def names(self) -> list[str]: ...
-    def numbers(self, name: str) -> list[int]:
-        """Ascending; empty for a name that nobody has published."""
-        ...
-
-    def read(self, name: str, number: int) -> Version:
-        """Raises ConfigError where there is none."""
-        ...
-
-    def add(self, name: str, bundle: Path, note: Mapping[str, str]) -> Version:
-        """Whole or not at all."""
-        ...
-
-    def fetch(self, version: Version) -> None:
-        """See to it that `version.path` holds the bundle."""
-        ...
-
-    def check(self, version: Version) -> None:
-        """Raises ConfigError where what is kept is not what was published."""
-        ...
-
-    def aliases(self, name: str) -> dict[str, int]: ...
-    def point(self, name: str, alias: str, number: int) -> None: ...
-    def unpoint(self, name: str, alias: str) -> None: ...
-    def home(self, name: str) -> Path:
-        """A folder of this machine for the model's locks; made where it is missing."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +48,8 @@ class Registry:
 
     def publish(self, name: str, bundle: Path, note: Mapping[str, str] | None = None) -> Version:
         """Copy a bundle in under the next free number. The same bundle with the same
-        note["source_key"] (or none) is published once: a repeat gets the version that is there.
+        note["source_key"] (or none) is published once: a repeat gets the version that is there,
+        unless that is damaged.
 
         Raises:
             ConfigError: no bundle, a damaged one, or a note that is not text.
@@ -217,10 +186,16 @@ class Registry:
     def _published(self, name: str, model_version: str, source_key: str | None) -> Version | None:
         for version in self.versions(name):
             same = version.model_version == model_version
-            if same and version.note.get("source_key") == source_key:
-                self.store.check(version)
+            if same and version.note.get("source_key") == source_key and self._is_sound(version):
                 return version
         return None
+
+    def _is_sound(self, version: Version) -> bool:
+        try:
+            self.store.check(version)
+        except ConfigError:
+            return False
+        return True
 
     def _check_known(self, name: str) -> None:
         check_name(name)

@@ -72,3 +72,14 @@ def toy_run(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = run_command(project, folder, "train", "domain=toy", *SMALL)
     assert outcome.code == 0, outcome.stderr
     return folder / outcome.summary["run"]
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sqlite file that MLflow has migrated, which takes it seconds."""
+    pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
+    from pipelines import mlflow_client
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    mlflow_client.connect(f"sqlite:///{path}")
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,17 +86,18 @@ def scorer_of(config, bundle):
 
 @pytest.fixture
 def score_file(scorer_of):
-    """(input, output, history) -> Summary, the way pipelines do it."""
+    """(input, output, history) -> Summary, the way pipelines do it, by a worker a partition."""
 
     def run(input: Path, output: Path, history: Path | None = None):
-        scorer = scorer_of(input, history)
-        source = scorer.source
-        frames, state = [], None
-        scorer.check(output)
-        for part in source.partitions():
-            frame, state = scorer.score(part, state)
-            frames.append(frame)
-        return scorer.write(iter(frames), output)
+        first = scorer_of(input, history)
+        first.check(output)
+        with tempfile.TemporaryDirectory() as work:
+            frames = {}
+            for part in reversed(first.prepare(Path(work))):
+                worker = scorer_of(input, history)
+                worker.prepare(Path(work))
+                frames[part.order], _ = worker.score(part, None)
+            return first.write((frames[order] for order in sorted(frames)), output)
 
     return run
 

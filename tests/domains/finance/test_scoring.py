@@ -11,7 +11,7 @@ import pytest
 
 from core.calibration import Calibration
 from core.errors import ConfigError, DataContractError, LongstrandError
-from domains.finance import source as source_module
+from domains.finance import scorer as scorer_module
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_rerun_changes_no_byte(table, tmp_path, score_file):
 def test_partitions_do_not_change_scores(table, tmp_path, score_file, monkeypatch):
     table.write_csv(tmp_path / "in.csv")
     score_file(tmp_path / "in.csv", tmp_path / "one.parquet")
-    monkeypatch.setattr(source_module, "PART_ROWS", 100)
+    monkeypatch.setattr(scorer_module, "PART_ROWS", 100)
     score_file(tmp_path / "in.csv", tmp_path / "nine.parquet")
     one, nine = (
         pl.read_parquet(tmp_path / n)["fraud_score"].to_numpy()
@@ -169,7 +169,9 @@ def test_history_may_have_brackets_in_its_name_but_must_be_there(
     table = pl.read_parquet(config.data.path)
     table.head(300).write_parquet(tmp_path / "h[1].parquet")
     table[300:400].write_parquet(tmp_path / "in.parquet")
-    assert len(scorer_of(tmp_path / "in.parquet", tmp_path / "h[1].parquet").source.history) == 300
+    scorer = scorer_of(tmp_path / "in.parquet", tmp_path / "h[1].parquet")
+    scorer.prepare(tmp_path)
+    assert scorer.facts.context == 300
     with pytest.raises(ConfigError, match=r"history: found no file .*none"):
         score_file(tmp_path / "in.parquet", tmp_path / "out.parquet", tmp_path / "none*.csv")
 
@@ -192,7 +194,15 @@ def test_bad_rows_of_input_and_history_are_told_apart(table, tmp_path, scorer_of
     )
     for name in ("in.csv", "h1.csv", "h2.csv"):
         broken.write_csv(tmp_path / name)
-    aside = scorer_of(tmp_path / "in.csv", tmp_path / "h*.csv").source.set_aside().collect()
+    scorer = scorer_of(tmp_path / "in.csv", tmp_path / "h*.csv")
+    with pytest.raises(DataContractError, match="history: found events later than the first row"):
+        scorer.prepare(tmp_path)
+    early = pl.read_csv(tmp_path / "in.csv", infer_schema=False)
+    early = early.with_columns(pl.col("time").str.replace("2024", "2023"))
+    for name in ("h1.csv", "h2.csv"):
+        early.write_csv(tmp_path / name)
+    scorer_of(tmp_path / "in.csv", tmp_path / "h*.csv").prepare(tmp_path)
+    aside = pl.read_parquet(tmp_path / "stream" / "set_aside.parquet")
     assert (len(aside), aside.select("file", "row").n_unique()) == (3, 3)
 
 
@@ -223,24 +233,87 @@ def test_scores_of_a_broken_calibration_are_refused(table, tmp_path, scorer_of):
     scorer = scorer_of(tmp_path / "in.csv")
     scorer.calibration = Calibration("platt", float("nan"), 0.0)
     with pytest.raises(LongstrandError, match="900 of 900 scores are not finite"):
-        scorer.score(scorer.source.partitions()[0], None)
+        scorer.score(scorer.prepare(tmp_path)[0], None)
 
 
-def test_states_are_of_one_secret(table, tmp_path, scorer_of, monkeypatch):
-    monkeypatch.setattr(source_module, "PART_ROWS", 450)
+def test_what_workers_share_holds_no_identifier_and_no_hash_of_one(table, tmp_path, scorer_of):
     table.write_csv(tmp_path / "in.csv")
-    one, two = scorer_of(tmp_path / "in.csv").source.partitions()
-    scored = {}
-    for key in ("", "first", "x" * 100):
-        monkeypatch.setenv("LONGSTRAND_HASH_KEY", key)
-        scorer = scorer_of(tmp_path / "in.csv")
-        _, state = scorer.score(one, None)
-        frame, _ = scorer_of(tmp_path / "in.csv").score(two, state)
-        scored[state[:16]] = frame["fraud_score"].to_numpy()
-        digests = [hashlib.blake2b(c.encode(), digest_size=8).digest() for c in table["card_id"]]
-        assert not any(digest in state for digest in digests)
-    assert len(scored) == 3
-    assert all(np.allclose(s, frame["fraud_score"], atol=1e-5) for s in scored.values())
-    monkeypatch.delenv("LONGSTRAND_HASH_KEY")
-    with pytest.raises(ConfigError, match="LONGSTRAND_HASH_KEY: found another key"):
-        scorer_of(tmp_path / "in.csv").score(two, state)
+    scorer_of(tmp_path / "in.csv").prepare(tmp_path)
+    held = b"".join(p.read_bytes() for p in sorted((tmp_path / "stream").iterdir()))
+    for card in table["card_id"]:
+        assert card.encode() not in held
+        assert hashlib.blake2b(card.encode(), digest_size=8).digest() not in held
+    assert oct((tmp_path / "stream").stat().st_mode)[-3:] == "700"
+
+
+@pytest.fixture
+def few(table):
+    """Of five cards."""
+    return table.filter(pl.col("card_id").is_in(table["card_id"].unique().sort()[:5].implode()))
+
+
+@pytest.fixture
+def folder(few, tmp_path):
+    """Hive folders by card, whose time orders interleave; the card stands in the path alone."""
+    for (card,), rows in few.group_by("card_id", maintain_order=True):
+        part = tmp_path / "in" / f"card_id={card}"
+        part.mkdir(parents=True)
+        rows.drop("card_id").write_csv(part / "part-0.csv")
+    (tmp_path / "in" / "_SUCCESS").touch()
+    return tmp_path / "in"
+
+
+def test_a_folder_gives_the_same_files_and_the_scores_of_one_file(
+    folder, few, tmp_path, score_file
+):
+    # Events of one time keep the order of rows, so the file has them in the order of the folder.
+    few.sort("card_id", maintain_order=True).write_csv(tmp_path / "in.csv")
+    score_file(tmp_path / "in.csv", tmp_path / "one.csv")
+    for _ in range(2):
+        summary = score_file(folder, tmp_path / "out")
+    assert (summary.rows, summary.scored, summary.files) == (
+        len(few),
+        len(few),
+        [str(tmp_path / "out")],
+    )
+    one = pl.read_csv(tmp_path / "one.csv", infer_schema=False)
+    names, written = (
+        sorted(str(path.relative_to(root)) for path in root.rglob("*.csv"))
+        for root in (folder, tmp_path / "out")
+    )
+    assert names == written
+    for name in names:
+        part = pl.read_csv(tmp_path / "out" / name, infer_schema=False)
+        given = pl.read_csv(folder / name, infer_schema=False)
+        assert part.select(given.columns).equals(given)
+        both = part.join(one, on="transaction_id", how="inner", maintain_order="left")
+        assert len(both) == len(part)
+        np.testing.assert_allclose(
+            both["fraud_score"].cast(float), both["fraud_score_right"].cast(float), atol=1e-5
+        )
+
+
+def test_bad_rows_of_a_folder_are_told_by_file_and_row(folder, few, tmp_path, score_file):
+    first, last = sorted(folder.rglob("*.csv"))[:: len(list(folder.rglob("*.csv"))) - 1]
+    rows = pl.read_csv(last, infer_schema=False)
+    twice = pl.read_csv(first, infer_schema=False).head(1)
+    pl.concat([rows, twice]).write_csv(last)
+    summary = score_file(folder, tmp_path / "out")
+    assert (summary.rows, summary.scored) == (len(few) + 1, len(few))
+    aside = pl.read_csv(tmp_path / "out.set_aside.csv")
+    assert aside.select("file", "row", "column").rows() == [
+        (str(last), len(rows), "transaction_id")
+    ]
+
+
+def test_a_folder_is_not_written_over_other_files_or_into_itself(folder, tmp_path, scorer_of):
+    scorer = scorer_of(folder)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "letter.txt").touch()
+    with pytest.raises(ConfigError, match=r"holds 1 files .* such as letter\.txt"):
+        scorer.check(tmp_path / "out")
+    for name in (folder / "out", tmp_path):
+        with pytest.raises(ConfigError, match="lie in each other"):
+            scorer.check(name)
+    with pytest.raises(ConfigError, match="found no file in"):
+        scorer_of(tmp_path / "out")

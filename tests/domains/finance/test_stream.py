@@ -46,13 +46,13 @@ def pieces(scorer, events, size):
 
 def test_windows_are_the_last_events_of_the_key():
     keys = np.array([7, 8, 7, 7, 8, 7])
-    found = KeyOrder(keys).windows(np.array([5, 4, 0]), 3)
+    found = KeyOrder.of(keys).windows(np.array([5, 4, 0]), 3)
     assert found.tolist() == [[2, 3, 5], [-1, 1, 4], [-1, -1, 0]]
 
 
 def test_newest_keeps_the_last_events_of_every_key():
     keys = np.array([7, 8, 7, 7, 8, 7])
-    assert KeyOrder(keys).newest(2).tolist() == [False, True, False, True, True, True]
+    assert KeyOrder.of(keys).newest(2).tolist() == [False, True, False, True, True, True]
 
 
 def test_ten_chunks_equal_one_pass(scorer, events, module, tokenizer, task, source):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from core.bundle_files import FILES
-from pipelines.registry.folder import FolderStore
+from pipelines.registry.opening import open_registry
 from pipelines.registry.registry import Registry
 
 Make = Callable[[str], Path]
@@ -30,6 +32,18 @@ def bundle(tmp_path: Path) -> Make:
     return lambda text: make_bundle(tmp_path / "bundles" / text, text)
 
 
-@pytest.fixture(params=["folder"])
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
-    return Registry(FolderStore(tmp_path / "models"))
+@pytest.fixture(params=["folder", "mlflow"])
+def node(request: pytest.FixtureRequest, tmp_path: Path) -> DictConfig:
+    """Group `registry` of a configuration."""
+    root = str(tmp_path / "models")
+    if request.param == "folder":
+        return OmegaConf.create({"kind": "folder", "root": root})
+    shutil.copy(request.getfixturevalue("empty_database"), tmp_path / "mlflow.db")
+    return OmegaConf.create(
+        {"kind": "mlflow", "uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "root": root}
+    )
+
+
+@pytest.fixture
+def registry(node: DictConfig) -> Registry:
+    return open_registry(node)

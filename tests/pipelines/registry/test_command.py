@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pipelines.registry.folder import FolderStore
 from pipelines.registry.registry import Registry
 from tests.pipelines.conftest import ROOT, Outcome
 from tests.pipelines.registry.conftest import Make
+from tests.test_docs import shell_blocks
 
 Run = Callable[..., Outcome]
 
@@ -79,8 +79,8 @@ def test_the_rollback_of_the_guide_works_as_it_says(
         registry.publish("fraud", bundle(text))
         registry.promote("fraud", number)
     guide = (ROOT / "docs" / "operations.md").read_text()
-    section = guide.split("### Rollback at 3 a.m.")[1].split("\n## ")[0]
-    blocks = re.findall(r"^```\n(.*?)^```", section, re.M | re.S)
+    section = guide.split("### Rollback at 3 a.m.")[1].split("\n##")[0]
+    blocks = shell_blocks(section)
     lines = [line.split(" #")[0] for block in blocks for line in block.splitlines()]
     champions = []
     for line in lines:

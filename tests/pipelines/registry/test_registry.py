@@ -7,18 +7,22 @@ import os
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
 from core.bundle_files import bundle_version, verify_bundle
 from core.errors import ConfigError, LockHeldError
+from pipelines.registry.opening import open_registry
 from pipelines.registry.registry import Registry
 from tests.pipelines.registry.conftest import Make, make_bundle
 
 
-def damage(registry: Registry, name: str, number: int, file: str) -> None:
-    """Change a byte of what the store keeps."""
-    path = registry.resolve(f"{name}@v{number:04d}").path / file
-    path.chmod(0o644)
-    path.write_text("damaged")
+def damage(folder: Path, text: str, file: str) -> None:
+    """Change the copy that a store under `folder` keeps of `file` of the bundle `text`."""
+    kept = [p for p in folder.rglob(file) if p.read_text() == f"{file} {text}\n"]
+    kept = [p for p in kept if "bundles" not in p.parts]
+    assert len(kept) == 1
+    kept[0].chmod(0o644)
+    kept[0].write_text("damaged")
 
 
 def _three(registry: Registry, bundle: Make) -> None:
@@ -93,7 +97,7 @@ def test_a_promotion_is_refused_when_the_champion_is_not_the_one_judged_against(
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("fraud@v0009", "v0009"),
+        ("fraud@v0009", "v0009: there is no such version in .*; found v0001"),
         ("fraud@challenger", "points nowhere; aliases that do: none; versions: v0001"),
         ("fruad", "found no model of this name; there are: fraud"),
         ("fraud@best", "found 'best' after the @"),
@@ -109,17 +113,27 @@ def test_an_unknown_reference_is_answered_with_what_there_is(
 
 
 def test_verify_names_the_damaged_version_and_it_cannot_be_promoted(
-    registry: Registry, bundle: Make
+    registry: Registry, bundle: Make, tmp_path: Path
 ) -> None:
     _three(registry, bundle)
     assert registry.verify("fraud") == {}
-    damage(registry, "fraud", 2, "calibration.json")
+    damage(tmp_path, "two", "calibration.json")
     found = registry.verify("fraud")
     assert list(found) == ["v0002"]
     assert "calibration.json: SHA-256" in found["v0002"]
     with pytest.raises(ConfigError, match=r"calibration\.json"):
         registry.promote("fraud", 2)
     assert registry.aliases("fraud") == {}
+
+
+def test_a_repeat_does_not_find_a_damaged_version(
+    registry: Registry, bundle: Make, tmp_path: Path
+) -> None:
+    source = bundle("one")
+    registry.publish("fraud", source)
+    damage(tmp_path, "one", "metrics.json")
+    assert registry.publish("fraud", source).number == 2
+    assert list(registry.verify("fraud")) == ["v0001"]
 
 
 def test_a_second_holder_hears_who_holds_the_model(registry: Registry) -> None:
@@ -132,16 +146,19 @@ def test_a_second_holder_hears_who_holds_the_model(registry: Registry) -> None:
         pass
 
 
-def _publish(registry: Registry, folder: Path, writer: int) -> None:
-    for i in range(4):
+def _publish(node: DictConfig, folder: Path, writer: int) -> None:
+    registry = open_registry(node)
+    for i in range(2):
         version = registry.publish("fraud", make_bundle(folder / f"{writer}-{i}", f"{writer}-{i}"))
         registry.promote("fraud", version.number)
 
 
-def test_writers_at_once_give_distinct_whole_versions(registry: Registry, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+def test_writers_at_once_give_distinct_whole_versions(node: DictConfig, tmp_path: Path) -> None:
+    if node.kind == "mlflow":
+        node.uri = f"sqlite:///{tmp_path / 'made-by-whoever-comes-first.db'}"
+    context = multiprocessing.get_context("spawn")
     writers = [
-        context.Process(target=_publish, args=(registry, tmp_path / "bundles", writer))
+        context.Process(target=_publish, args=(node, tmp_path / "bundles", writer))
         for writer in range(3)
     ]
     for process in writers:
@@ -149,6 +166,7 @@ def test_writers_at_once_give_distinct_whole_versions(registry: Registry, tmp_pa
     for process in writers:
         process.join()
     assert [process.exitcode for process in writers] == [0, 0, 0]
-    assert [v.number for v in registry.versions("fraud")] == list(range(1, 13))
+    registry = open_registry(node)
+    assert [v.number for v in registry.versions("fraud")] == list(range(1, 7))
     assert registry.verify("fraud") == {}
     assert set(registry.aliases("fraud")) == {"champion", "previous"}

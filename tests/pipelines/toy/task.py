@@ -43,9 +43,6 @@ class ToySource:
     def reference_statistics(self) -> pl.DataFrame:
         return self.frame.describe()
 
-    def partitions(self) -> Sequence[Partition]:
-        return [Partition(f"part-{i}", i, carries_state=True) for i in range(4)]
-
     def inputs(self, rows: pl.Series) -> Tensor:
         x = self.frame[rows.to_list()].select(pl.col(r"^x\d+$"))
         return torch.from_numpy(x.to_numpy().astype(np.float32))
@@ -155,6 +152,9 @@ class ToyScorer:
     def check(self, out: Path) -> None:
         if out.suffix != ".csv":
             raise ConfigError(f"{out}: expected a name that ends in .csv")
+
+    def prepare(self, work: Path) -> Sequence[Partition]:
+        return [Partition(f"part-{i}", i, carries_state=True) for i in range(4)]
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
         journal = os.environ.get("TOY_JOURNAL")

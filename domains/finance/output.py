@@ -1,0 +1,115 @@
+"""The scored files: the input as it was, with the scores beside it, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from core.errors import ConfigError
+from domains.finance.files import SUFFIXES, TransactionFiles
+from domains.finance.source import scan_raw, told
+
+ADDED = ("fraud_score", "model_version", "scored_at")
+ROW_GROUP = 1 << 17
+"""Rows; stated, because what polars takes by itself depends on its number of threads."""
+
+
+def check_out(source: TransactionFiles, out: Path) -> None:
+    """Raises ConfigError for an output that the input, with scores, cannot be written to."""
+    folder = source.path.is_dir()
+    if not folder and out.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"output: found {out.name}, expected a name in {' or '.join(SUFFIXES)}")
+    if not folder and out.is_dir():
+        raise ConfigError(f"output: {out} is a folder, expected a file name, as the input has")
+    if folder:
+        _check_folder(source, out)
+    unfit = [n for n, kind in source.columns().items() if kind.is_nested() or kind == pl.Binary]
+    if not folder and out.suffix.lower() == ".csv" and unfit:
+        raise ConfigError(
+            f"output: found {out.name} for an input with {len(unfit)} columns of lists, "
+            "structures or bytes, which CSV cannot hold; expected a name in .parquet"
+        )
+
+
+def _check_folder(source: TransactionFiles, out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"output: {out} is a file, expected a folder, as the input is")
+    here, there = out.resolve(), source.path.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        raise ConfigError(f"output: {out} and the input lie in each other; name another folder")
+    names = {table.name for table in source.tables}
+    others = [p for p in out.rglob("*") if p.is_file() and str(p.relative_to(out)) not in names]
+    if others:
+        raise ConfigError(
+            f"output: {out} holds {len(others)} files that this scoring does not write, such as "
+            f"{others[0].name}; name another folder or empty it"
+        )
+
+
+def write_scored(
+    source: TransactionFiles,
+    rows: Sequence[int],
+    scores: pl.DataFrame,
+    constants: Mapping[str, Any],
+    out: Path,
+) -> str:
+    """Write `out`, a file or a folder as the input is, and return its name.
+
+    Args:
+        rows: of each file of the input.
+        scores: columns row (of the whole input, ascending) and what is to be added.
+        constants: columns with one value.
+    """
+    temporary = out.with_name(f"{out.stem}.partial{out.suffix}")
+    folder = source.path.is_dir()
+    first = 0
+    for table, count in zip(source.tables, rows, strict=True):
+        target = temporary / table.name if folder else temporary
+        target.parent.mkdir(parents=True, exist_ok=True)
+        mine = scores.filter(pl.col("row").is_between(first, first + count - 1))
+        with told(table.path):
+            _write(_with_scores(scan_raw(table.path), mine, first, count, constants), target)
+        first += count
+    if folder and out.exists():
+        old = out.with_name(f"{out.name}.old")
+        os.replace(out, old)
+        os.replace(temporary, out)
+        shutil.rmtree(old)
+    else:
+        os.replace(temporary, out)
+    return str(out)
+
+
+def write_set_aside(set_aside: Path, out: Path) -> list[str]:
+    """`<out>.set_aside.csv` where there is a row in `set_aside`; the name of what was written."""
+    cells, target = pl.read_parquet(set_aside), out.with_name(out.name + ".set_aside.csv")
+    if cells.is_empty():
+        target.unlink(missing_ok=True)
+        return []
+    temporary = target.with_name(target.name + ".partial")
+    cells.write_csv(temporary)
+    os.replace(temporary, target)
+    return [str(target)]
+
+
+def _with_scores(
+    raw: pl.LazyFrame, scores: pl.DataFrame, first: int, count: int, constants: Mapping[str, Any]
+) -> pl.LazyFrame:
+    """Rows that have a score, with it."""
+    every = pl.DataFrame({"row": pl.int_range(first, first + count, eager=True)})
+    beside = every.join(scores, on="row", how="left", maintain_order="left").drop("row")
+    joined = pl.concat([raw, beside.lazy()], how="horizontal")
+    added = {name: pl.lit(value, dtype=pl.String) for name, value in constants.items()}
+    return joined.filter(pl.col("fraud_score").is_not_null()).with_columns(**added)
+
+
+def _write(rows: pl.LazyFrame, out: Path) -> None:
+    if out.suffix.lower() == ".parquet":
+        rows.sink_parquet(out, row_group_size=ROW_GROUP)
+    else:
+        rows.sink_csv(out)
