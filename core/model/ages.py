@@ -10,6 +10,8 @@ from torch import Tensor
 KNOTS = (0, 1, 2, 4, 7, 10, 14, 17, 21, 24, 28, 31, 35, 42, 56, 84)
 """Days: fine to five weeks, then coarser; what is older counts as the last."""
 AGE_FEATURES = len(KNOTS) + 3
+DAILY = (*range(43), 56, 84)
+"""Days one by one, for what is told once a head and not once an event."""
 HOURS = 24
 
 

@@ -8,12 +8,12 @@ is can enter keys and values as features instead of rotations, and the differenc
 target's numbers and those that a head looked at is handed on.
 
 Shapes: T targets, W slots of a view's window, N memory events, D dim, M memory width, E key size,
-H heads of a view, A age features, C carried numbers.
+H heads of a view, A features of age and label state, C carried numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,12 +22,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.model.ages import AGE_FEATURES, KNOTS, age_features, hats
-from core.model.views import Views
+from core.model.ages import AGE_FEATURES, DAILY, age_features, hats
+from core.model.views import LEGITIMATE, POSITIVE, UNKNOWN, Views
 
-DECAYS = (2.0, 0.7, 0.25, 0.1, 0.03, 0.0, -0.04, -0.1)
-"""First decays of a view's heads, a day. Some favour old events: where a run of known positives
-began says as much as where it ended."""
+STARTS = (
+    (2.0, None),
+    (0.25, None),
+    (1.0, POSITIVE),
+    (0.0, POSITIVE),
+    (-0.2, POSITIVE),
+    (1.0, LEGITIMATE),
+    (-0.05, LEGITIMATE),
+    (0.03, None),
+)
+"""Where a view's heads start: decay a day, and the label state that they look at. Some favour old
+events: where a run of known positives began says as much as where it ended."""
+
+ASIDE = -8.0
+"""Score of an event in another state than a head starts by looking at."""
+
+STATES = 3
+FEATURES = STATES + AGE_FEATURES
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,7 @@ class Seen:
         carried: [T, W, C].
         ages: [T, W] days.
         days: [T, W] int64 midnights in between.
+        states: [T, W] int64 label states as the target may see them.
         bias: [T, W] added to scores: -inf where there is no event. The last slot, the target
             itself, is never empty.
     """
@@ -72,11 +88,12 @@ class Seen:
     carried: Tensor
     ages: Tensor
     days: Tensor
+    states: Tensor
     bias: Tensor
 
 
 _View = tuple[Seen, Tensor]
-"""What a view shows, and its age features [T, W, A]."""
+"""What a view shows, and its features [T, W, A], age in days the last."""
 
 
 class Remember(nn.Module):
@@ -105,13 +122,13 @@ class GatheredRound(nn.Module):
     def __init__(self, config: GatheredConfig) -> None:
         super().__init__()
         self.config = config
-        heads, width = config.heads, config.head_size + AGE_FEATURES
+        heads, width = config.heads, config.head_size + FEATURES
         self.norm = nn.LayerNorm(config.dim)
         self.query = nn.Linear(config.dim, heads * width)
         self.sink = nn.Parameter(torch.zeros(heads))
-        # Read values, mean age features, compared numbers, mean age in steps, log mass: a softmax
+        # Read values, mean features, compared numbers, mean age day by day, log mass: a softmax
         # averages and cannot count.
-        self.out = nn.Linear(heads * (width + config.carried + len(KNOTS) + 1), config.dim)
+        self.out = nn.Linear(heads * (width + config.carried + len(DAILY) + 1), config.dim)
         self.ffn = nn.Sequential(
             nn.LayerNorm(config.dim),
             nn.Linear(config.dim, config.ffn),
@@ -132,32 +149,35 @@ class GatheredRound(nn.Module):
         return hidden + self.dropout(self.ffn(hidden))
 
     def _read(self, query: Tensor, sink: Tensor, view: _View, numbers: Tensor) -> Tensor:
-        """[T, H, E + A] -> [T, H, E + A + C + knots + 1]."""
-        seen, ages = view
-        content, when = query.split([self.config.head_size, AGE_FEATURES], dim=-1)
+        """[T, H, E + A] -> [T, H, E + A + C + days + 1]."""
+        seen, features = view
+        content, when = query.split([self.config.head_size, FEATURES], dim=-1)
         scale = self.config.head_size**-0.5
         score = torch.baddbmm(seen.bias[:, None], content, seen.keys.mT, alpha=scale)
-        score = score + torch.bmm(when, ages.mT)
+        score = score + torch.bmm(when, features.mT)
         mass = torch.logsumexp(score, dim=-1, keepdim=True)
         share = torch.exp(score - mass)
-        read, age = torch.bmm(share, seen.values), torch.bmm(share, ages)
+        read, mean = torch.bmm(share, seen.values), torch.bmm(share, features)
         compared = numbers[:, None] - torch.bmm(share, seen.carried)
         # In fortnights, of order one as the other features are.
-        scaled = torch.cat([age[..., :-1], age[..., -1:] / 14], dim=-1)
-        found = torch.cat([read, scaled, compared, hats(age[..., -1])], dim=-1)
+        scaled = torch.cat([mean[..., :-1], mean[..., -1:] / 14], dim=-1)
+        found = torch.cat([read, scaled, compared, hats(mean[..., -1], DAILY)], dim=-1)
         return torch.cat([found * torch.sigmoid(mass - sink[:, None]), mass / 4], dim=-1)
 
     @torch.no_grad()
     def _start(self) -> None:
-        """Queries start by asking for content, not age, beyond the decay of their head."""
+        """Queries start by asking for content, beyond the decay and the state of their head."""
         size = self.config.head_size
         weight = self.query.weight.view(self.config.heads, -1, self.config.dim)
         weight[:, size:] *= 0.3
         weight[:, -1] = 0
         bias = self.query.bias.view(self.config.heads, -1)
         bias.zero_()
-        views = range(len(self.config.views))
-        bias[:, -1] = -torch.cat([_first_decays(self.config.heads_of(v)) for v in views])
+        for head, (decay, state) in enumerate(_starts(self.config)):
+            bias[head, -1] = -decay
+            if state is not None:
+                bias[head, size : size + STATES] = ASIDE
+                bias[head, size + state] = 0
         nn.init.normal_(self.out.weight, std=0.02)
 
 
@@ -187,16 +207,27 @@ class GatheredEncoder(nn.Module):
         Returns:
             [T, D].
         """
-        views = [(one, age_features(one.ages, one.days)) for one in seen]
+        views = [
+            (one, _features(one, view.labels))
+            for one, view in zip(seen, self.config.views, strict=True)
+        ]
         hidden = events
         for layer in cast("list[GatheredRound]", list(self.rounds)):
             hidden = layer(hidden, numbers, views)
         return self.norm(hidden)
 
 
-def _first_decays(heads: int) -> Tensor:
-    """Spread over `DECAYS`, ends included."""
-    at = torch.linspace(0, len(DECAYS) - 1, heads) if heads > 1 else torch.tensor([3.0])
-    low = at.long().clamp_max(len(DECAYS) - 2)
-    table = torch.tensor(DECAYS)
-    return table[low].lerp(table[low + 1], at - low)
+def _features(seen: Seen, labels: bool) -> Tensor:
+    """[T, W, A]."""
+    states = seen.states if labels else torch.full_like(seen.states, UNKNOWN)
+    states = F.one_hot(states, STATES).to(seen.ages.dtype)
+    return torch.cat([states, age_features(seen.ages, seen.days)], dim=-1)
+
+
+def _starts(config: GatheredConfig) -> Iterator[tuple[float, int | None]]:
+    """Of every head in turn, spread over `STARTS`; none looks at a state that its view hides."""
+    for v, view in enumerate(config.views):
+        heads = config.heads_of(v)
+        for head in range(heads):
+            decay, state = STARTS[head * len(STARTS) // heads]
+            yield decay, state if view.labels else None

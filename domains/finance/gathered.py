@@ -103,7 +103,7 @@ class GatheredFraudModule(FraudModule):
         bias = np.full(empty.shape, -math.log(look.kept))
         bias[:, -1] = 0
         bias[empty], ages[empty] = -np.inf, 0
-        numbers = [ages.astype(np.float32), days, bias.astype(np.float32)]
+        numbers = [ages.astype(np.float32), days, look.states, bias.astype(np.float32)]
         carried = self._tensor(stream.floats[look.places])
         return Seen(keys, values, carried, *(self._tensor(x) for x in numbers))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core.errors import ConfigError
-from core.model.ages import KNOTS, age_features, hats
+from core.model.ages import DAILY, KNOTS, age_features, hats
 from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
 from core.model.views import KeyedView
 
@@ -29,7 +29,8 @@ def example(windows=(7, 4), forget=0.0):
 def windowful(encoder, view, width):
     """A view of random events; each target lacks its first few."""
     events = torch.randn(TARGETS * width, 8, dtype=torch.float64, requires_grad=True)
-    pair = encoder.remember(view, events, torch.randint(0, 3, (len(events),)))
+    states = torch.randint(0, 3, (TARGETS, width))
+    pair = encoder.remember(view, events, states.flatten())
     keys, values = (part.unflatten(0, (TARGETS, width)) for part in pair)
     ages = torch.rand(TARGETS, width, dtype=torch.float64).sort(dim=1, descending=True).values * 60
     ages[:, -1] = 0
@@ -37,7 +38,7 @@ def windowful(encoder, view, width):
     bias[torch.arange(width) < torch.arange(TARGETS)[:, None] - 1] = -math.inf
     bias[:, -1] = 0
     carried = torch.randn(TARGETS, width, CARRIED, dtype=torch.float64)
-    return Seen(keys, values, carried, ages, ages.round().long(), bias)
+    return Seen(keys, values, carried, ages, ages.round().long(), states, bias)
 
 
 def by_definition(encoder, events, numbers, seen):
@@ -63,14 +64,15 @@ def read_one(query, sink, number, view, t):
     for w in range(view.keys.shape[1]):
         if view.bias[t, w] == -math.inf:
             continue
-        age = age_features(view.ages[t, w], view.days[t, w])
+        state = torch.eye(3, dtype=torch.float64)[view.states[t, w]]
+        age = torch.cat([state, age_features(view.ages[t, w], view.days[t, w])])
         weight = torch.exp(
             query[:size] @ view.keys[t, w] / math.sqrt(size) + query[size:] @ age + view.bias[t, w]
         )
         mass = mass + weight
         total = total + weight * torch.cat([view.values[t, w], age, view.carried[t, w]])
     values, age, carried = (total / mass).split([size, len(age), len(number)])
-    steps = hats(age[-1])
+    steps = hats(age[-1], DAILY)
     scaled = torch.cat([age[:-1], age[-1:] / 14])
     found = torch.cat([values, scaled, number - carried, steps])
     return torch.cat([found * torch.sigmoid(mass.log() - sink), mass.log()[None] / 4])
