@@ -11,7 +11,7 @@ import torch
 from core.errors import ConfigError
 from core.model.ages import DAILY, KNOTS, age_features, hats
 from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
-from core.model.views import KeyedView
+from core.model.views import UNKNOWN, KeyedView
 
 TARGETS, CARRIED = 5, 3
 
@@ -30,6 +30,8 @@ def windowful(encoder, view, width):
     """A view of random events; each target lacks its first few."""
     events = torch.randn(TARGETS * width, 8, dtype=torch.float64, requires_grad=True)
     states = torch.randint(0, 3, (TARGETS, width))
+    if not encoder.config.views[view].labels:
+        states = torch.full_like(states, UNKNOWN)
     pair = encoder.remember(view, events, states.flatten())
     keys, values = (part.unflatten(0, (TARGETS, width)) for part in pair)
     ages = torch.rand(TARGETS, width, dtype=torch.float64).sort(dim=1, descending=True).values * 60
@@ -114,6 +116,15 @@ def test_a_view_without_labels_does_not_see_them():
     assert not torch.equal(
         encoder.remember(0, events, zero)[0], encoder.remember(0, events, one)[0]
     )
+
+
+def test_the_states_of_a_view_without_labels_change_no_bit():
+    encoder, events, numbers, seen = example()
+    before = encoder(events, numbers, seen)
+    for view, hidden in ((1, True), (0, False)):
+        other = list(seen)
+        other[view] = replace(seen[view], states=(seen[view].states + 1) % 3)
+        assert torch.equal(encoder(events, numbers, other), before) == hidden
 
 
 def test_hats_are_linear_between_knots_and_constant_outside():
