@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import torch
 
+from core.memory import keep_freed_memory
+
 
 def interleaved(
     functions: Mapping[str, Callable[[], object]], repeats: int = 5, budget: float = math.inf
@@ -65,6 +67,7 @@ class PeakMemory:
 def _peak(
     sender: Connection, prepare: Callable[..., Callable[[], object]], arguments: tuple[object, ...]
 ) -> None:
+    keep_freed_memory()
     function = prepare(*arguments)
     before, begin = _highest(), time.perf_counter()
     function()

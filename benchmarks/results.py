@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from core.errors import ConfigError, LongstrandError
+from core.memory import keep_freed_memory
 from pipelines.runs import write_json
 
 FOLDER = Path(__file__).parent / "results"
@@ -45,7 +46,11 @@ def settings(kind: type[Settings], arguments: Sequence[str]) -> Settings:
 
 
 def start(kind: type[Settings], benchmark: Callable[[Settings], None]) -> None:
-    """Runs a benchmark on the command line's settings; a mistake in them is said, with exit 2."""
+    """Runs a benchmark on the command line's settings; a mistake in them is said, with exit 2.
+
+    Freed memory stays with the process, as in the pipelines, for all sides of a comparison.
+    """
+    keep_freed_memory()
     try:
         benchmark(settings(kind, sys.argv[1:]))
     except LongstrandError as error:

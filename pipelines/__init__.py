@@ -1,1 +1,1 @@
-"""The commands: train, evaluate, score, simulate. Thin, and blind to what a domain means."""
+"""The commands: train, evaluate, score, simulate, schedule. Thin, blind to what a domain means."""

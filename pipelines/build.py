@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from core.contract import Domain
 from core.errors import ConfigError
+from core.memory import keep_freed_memory
 from pipelines import mlflow_client
 
 if TYPE_CHECKING:
@@ -201,11 +202,12 @@ def distinct_rows(set_aside: pl.DataFrame) -> int:
     return set_aside.select("file", "row").unique().height
 
 
-def use_threads(count: int) -> None:
-    """Limit torch to `count` threads; 0 leaves torch's own choice."""
+def tune_process(threads: int) -> None:
+    """Limit torch to `threads`, 0 for its own choice, and let freed memory be used again."""
     import torch
 
-    if count < 0:
-        raise ConfigError(f"threads: found {count}, expected 0 (torch's choice) or more")
-    if count:
-        torch.set_num_threads(count)
+    if threads < 0:
+        raise ConfigError(f"threads: found {threads}, expected 0 (torch's choice) or more")
+    if threads:
+        torch.set_num_threads(threads)
+    keep_freed_memory()

@@ -28,8 +28,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from core.errors import ConfigError, LongstrandError, Preempted
+from core.errors import ConfigError, LockHeldError, LongstrandError, Preempted
+from core.training import launch
+from pipelines import prom
 from pipelines.domains import domain_names
+from pipelines.log import about, begin, configure, known
 from pipelines.schema import register_schemas
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -41,42 +44,78 @@ log = logging.getLogger("longstrand")
 
 def run(command: Command, config_name: str) -> None:
     """Run `command` on the composed configuration and leave with its exit code."""
-    register_schemas()
+    start = time.perf_counter()
     arguments = sys.argv[1:]
+    try:
+        configure(config_name)
+        register_schemas()
+        _hydra(command, config_name, arguments)
+    except (HydraException, OmegaConfBaseException, ConfigError) as error:
+        said = str(error) if isinstance(error, ConfigError) else _one_sentence(error)
+        log.error("%s", said)
+        # Where not even the command's own defaults compose there is nothing to compare with.
+        with contextlib.suppress(HydraException, OmegaConfBaseException):
+            for line in suggestions(arguments, config_name):
+                log.error("%s", line)
+        given = dict(a.split("=", 1) for a in arguments if "=" in a)
+        if given.get("domain") in domain_names():
+            about(domain=given["domain"])
+        _end({"error": said}, 2, start, given.get("prom", os.environ.get(prom.DIRECTORY)))
+
+
+def _hydra(command: Command, config_name: str, arguments: list[str]) -> None:
     sys.argv[1:] = _hydra_arguments(_with_help_domain(arguments, config_name))
     # Hydra prints its own short error and exits 1; we want the exception, to answer with 2.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
-    try:
-        with _without_schema_groups() if "--help" in arguments else contextlib.nullcontext():
-            main(functools.wraps(command)(lambda config: _guarded(command, config)))()
-    except (HydraException, OmegaConfBaseException) as error:
-        said = _one_sentence(error)
-        print(f"error: {said}", file=sys.stderr)
-        # Where not even the command's own defaults compose there is nothing to compare with.
-        with contextlib.suppress(HydraException, OmegaConfBaseException):
-            for line in suggestions(arguments, config_name):
-                print(line, file=sys.stderr)
-        _print_summary({"status": "failed", "exit_code": 2, "error": said}, time.perf_counter())
-        sys.exit(2)
+    with _without_schema_groups() if "--help" in arguments else contextlib.nullcontext():
+        main(functools.wraps(command)(lambda config: _guarded(command, config, config_name)))()
 
 
-def _guarded(command: Command, config: DictConfig) -> None:
+def _guarded(command: Command, config: DictConfig, name: str) -> None:
     start = time.perf_counter()
     signal.signal(signal.SIGTERM, _stop)
+    begin(name)
+    directory: str | None = None
+    if launch.rank() > 0:  # what it does the first process does too, and tells
+        logging.getLogger().setLevel(logging.WARNING)
     try:
         _refuse_missing(config)
-        summary = command(config)
+        directory = OmegaConf.select(config, "prom")
+        prom.check(directory)
+        summary, code = command(config), 0
     except (LongstrandError, OmegaConfBaseException, OSError) as error:
-        code = exit_code(error)
-        log.error("%s", error)
-        _print_summary({"status": "failed", "exit_code": code, "error": str(error)}, start)
-        sys.exit(code)
+        summary, code = {"error": str(error)}, exit_code(error)
+        # Nobody is to be woken for a lock that is held, or for a stop that was asked for.
+        expected = isinstance(error, LockHeldError | Preempted)
+        log.log(logging.WARNING if expected else logging.ERROR, "%s", error)
     except Exception as error:
+        summary, code = {"error": type(error).__name__}, 1
         log.exception("this is a fault of longstrand, not of your input; please report it")
-        _print_summary({"status": "failed", "exit_code": 1, "error": type(error).__name__}, start)
-        sys.exit(1)
-    _print_summary({"status": "done", **summary}, start)
+    _end(summary, code, start, directory)
+
+
+def _end(summary: dict[str, Any], code: int, start: float, directory: str | None) -> None:
+    """Metrics of the run, its summary line, and out where it failed. Of several processes the
+    first one alone speaks."""
+    if launch.rank() > 0:
+        sys.exit(code)
+    seconds = time.perf_counter() - start
+    facts = known()
+    command, domain = str(facts["command"]), str(facts.get("domain", "unknown"))
+    ended = prom.Finished(command, domain, time.time(), seconds, code, summary)
+    folder = Path(str(facts["run"])) if "run" in facts else None
+    try:
+        prom.write(ended, folder, Path(directory) if directory else None)
+    except OSError as error:
+        # The work is done, or has failed for a reason of its own: that decides the exit code.
+        log.error("the metrics of this run could not be written: %s", error)
+    state = {"status": "failed", "exit_code": code} if code else {"status": "done"}
+    sys.stderr.flush()
+    print(json.dumps({**state, **summary, "seconds": round(seconds, 1)}, allow_nan=False))
+    sys.stdout.flush()
+    if code:
+        sys.exit(code)
 
 
 def exit_code(error: Exception) -> int:
@@ -89,6 +128,8 @@ def exit_code(error: Exception) -> int:
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
+    # A second one, while the first is being answered, would only spoil the answer.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Preempted("stopped by SIGTERM; the same command goes on (a training with resume=auto)")
 
 
@@ -98,12 +139,6 @@ def _refuse_missing(config: DictConfig) -> None:
         raise ConfigError(
             f"missing: {', '.join(f'{key}=...' for key in missing)}; --help says more"
         )
-
-
-def _print_summary(summary: dict[str, Any], start: float) -> None:
-    summary["seconds"] = round(time.perf_counter() - start, 1)
-    sys.stderr.flush()
-    print(json.dumps(summary, allow_nan=False), flush=True)
 
 
 def job_suffix() -> str:

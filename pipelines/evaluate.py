@@ -7,7 +7,6 @@ example config.data.variants=new.vcf.gz. Rows whose labels the bundle has seen a
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +17,13 @@ from core.contract import Source, Task
 from core.errors import DataContractError
 from pipelines import build, cli, runs
 from pipelines.domains import load_domain
+from pipelines.log import about, stage
 from pipelines.registry import bundle_folder
 
 if TYPE_CHECKING:
     import polars as pl
 
     from core.bundle import Bundle
-
-log = logging.getLogger("longstrand.evaluate")
 
 
 def evaluate(config: DictConfig) -> dict[str, Any]:
@@ -34,11 +32,13 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
 
     from core.bundle import load_bundle
 
-    build.use_threads(config.threads)
+    build.tune_process(config.threads)
     bundle = load_bundle(bundle_folder(config.bundle, config.registry))
     domain = load_domain(bundle.domain)
+    about(domain=domain.name)
     settings = build.restored_config(domain, bundle.config, config.config)
-    source = domain.open(settings, "train")
+    with stage("open"):
+        source = domain.open(settings, "train")
     task = domain.task(settings)
     labelled = source.rows().filter(pl.col("label").is_not_null()).collect()["row"]
     if labelled.is_empty():
@@ -51,7 +51,10 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
             f"({bundle.label_intervals[0]} and so on): a figure on them says nothing about new "
             "data; name other data with config.data..., or say allow_overlap=true"
         )
-    metrics = [asdict(m) for m in task.metrics(source, _predict(bundle, task, source, rows))]
+    with stage("predict", rows=len(rows)):
+        predictions = _predict(bundle, task, source, rows)
+    with stage("metrics", rows=len(rows)):
+        metrics = [asdict(m) for m in task.metrics(source, predictions)]
     if config.out:
         runs.write_json(Path(config.out), metrics)
     return {

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,10 +21,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from core.errors import ConfigError
 from pipelines import locks
+from pipelines.log import Plain
+
+log = logging.getLogger("longstrand.runs")
 
 RUN_ID = "LONGSTRAND_RUN_ID"
 ABANDONED = "abandoned"
-_NOT_PART_OF_THE_RUN = ("resume", "runs", "threads")
+_NOT_PART_OF_THE_RUN = ("resume", "runs", "threads", "prom")
 
 
 class DataChanged(ConfigError):
@@ -59,6 +61,8 @@ def config_hash(config: DictConfig) -> str:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     kept = {k: v for k, v in plain.items() if k not in _NOT_PART_OF_THE_RUN}
+    if "trainer" in kept:  # how many processes train changes no batch
+        kept["trainer"] = {k: v for k, v in kept["trainer"].items() if k != "strategy"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -143,7 +147,7 @@ def held(run: Run) -> Iterator[None]:
 def logged(path: Path) -> Iterator[None]:
     """Copy the log into a file of the run folder."""
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(Plain())
     root = logging.getLogger()
     root.addHandler(handler)
     try:
@@ -195,5 +199,5 @@ def _checked(path: Path, wanted: str) -> Path:
 
 
 def _reopen(path: Path) -> Run:
-    print(f"resuming {path}", file=sys.stderr)
+    log.info("resuming %s", path)
     return Run(path, json.loads((path / "run.json").read_text())["created"], resumed=True)

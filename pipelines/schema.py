@@ -45,6 +45,7 @@ class TrainerSchema:
     precision: str = "32-true"
     accelerator: str = "auto"
     deterministic: bool = True
+    strategy: str = "single"
     checkpoint_every: int = 100
     log_every: int = 50
 
@@ -55,6 +56,14 @@ class LoggerSchema:
     `none` writes none."""
 
     kind: str = MISSING
+
+
+@dataclass
+class JobSchema:
+    """What a command that a scheduler starts takes: `prom`, a folder for the run's metrics; see
+    pipelines.prom."""
+
+    prom: str | None = "${oc.env:LONGSTRAND_PROM,null}"
 
 
 @dataclass
@@ -77,7 +86,7 @@ class EngineSchema:
 
 
 @dataclass
-class TrainSchema:
+class TrainSchema(JobSchema):
     """python -m pipelines.train"""
 
     domain: Any = MISSING
@@ -129,7 +138,7 @@ class RegistryCommandSchema:
 
 
 @dataclass
-class EvaluateSchema:
+class EvaluateSchema(JobSchema):
     """python -m pipelines.evaluate"""
 
     bundle: str = MISSING
@@ -141,7 +150,7 @@ class EvaluateSchema:
 
 
 @dataclass
-class ScoreSchema:
+class ScoreSchema(JobSchema):
     """python -m pipelines.score"""
 
     bundle: str = MISSING
@@ -154,11 +163,49 @@ class ScoreSchema:
     threads: int = 1
 
 
+@dataclass
+class ClusterSchema:
+    """Where `--emit k8s` has the job run.
+
+    Args:
+        image: has longstrand installed, GNU date, and python on its path.
+        claim: PersistentVolumeClaim with data, models and runs; mounted at `mount`, where the job
+            runs.
+        deadline: seconds after which a job is given up, waiting for a lock included.
+    """
+
+    image: str | None = None
+    claim: str | None = None
+    mount: str = "/work"
+    cpu: str = "2"
+    memory: str = "8Gi"
+    deadline: int = 86400
+
+
+@dataclass
+class ScheduleSchema:
+    """python -m pipelines.schedule; see pipelines.schedule.job.Job. `python`, `folder`, `user`:
+    where they are on the machine that the files are for."""
+
+    cron: str = MISSING
+    timezone: str = MISSING
+    job: str = MISSING
+    name: str | None = None
+    grace: int = 3600
+    folder: str = "."
+    emit: str | None = None
+    out: str | None = None
+    python: str | None = None
+    user: str | None = None
+    cluster: ClusterSchema = field(default_factory=ClusterSchema)
+
+
 _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "train"): TrainSchema,
     ("schema", "simulate"): SimulateSchema,
     ("schema", "evaluate"): EvaluateSchema,
     ("schema", "score"): ScoreSchema,
+    ("schema", "schedule"): ScheduleSchema,
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,
     ("schema", "logger"): LoggerSchema,

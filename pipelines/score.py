@@ -1,5 +1,5 @@
 """Score a file: python -m pipelines.score bundle=DIR|NAME@ALIAS input=FILE|DIR output=FILE|DIR
-[history=FILE] [engine=local|ray] [engine.workers=N]
+[history=FILE] [engine=local|ray] [engine.workers=N]; input=- reads standard input
 
 Partitions are scored by the engine's workers into <output>.parts/, so that a killed run goes on
 where it was, with another engine or number of workers if need be; the output is written under a
@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ from pipelines.domains import load_domain
 from pipelines.engines import open_pool
 from pipelines.engines.job import PartWorker, ScoreJob, frames, part_file
 from pipelines.engines.pool import score_parts
+from pipelines.log import about, stage
 from pipelines.registry import bundle_folder
 
 log = logging.getLogger("longstrand.score")
@@ -35,17 +37,26 @@ log = logging.getLogger("longstrand.score")
 
 def score(config: DictConfig) -> dict[str, Any]:
     """One input to one output; returns the summary."""
+    if config.input != "-":
+        return _score_input(config, _existing(config.input))
+    with _standard_input(Path(config.output)) as input:
+        return _score_input(config, input)
+
+
+def _score_input(config: DictConfig, input: Path) -> dict[str, Any]:
     from core.bundle import load_bundle
 
-    build.use_threads(config.threads)
+    build.tune_process(config.threads)
     bundle = load_bundle(bundle_folder(config.bundle, config.registry))
     domain = load_domain(bundle.domain)
+    about(domain=domain.name)
     settings = build.restored_config(domain, bundle.config, config.config)
-    input, output = _existing(config.input), Path(config.output)
+    output = Path(config.output)
     if output.resolve() == input.resolve():
         raise ConfigError(f"output: {output} is the input; give it a name of its own")
     history = Path(config.history) if config.history else None
-    source = domain.open(settings, "score", input=input, history=history)
+    with stage("open"):
+        source = domain.open(settings, "score", input=input, history=history)
     scorer = domain.task(settings).scorer(bundle, source)
     scorer.check(output)
     work = output.with_name(output.name + ".parts")
@@ -66,9 +77,12 @@ def score(config: DictConfig) -> dict[str, Any]:
     }
     with _held(work):
         _keep_or_clear(work, identity)
-        parts = scorer.prepare(work)
+        with stage("prepare") as done:
+            parts = scorer.prepare(work)
+            done["partitions"] = len(parts)
         resumed = _score(config.engine, job, PartWorker(scorer, work), parts)
-        summary = scorer.write(frames(work, parts), output)
+        with stage("write", partitions=len(parts)):
+            summary = scorer.write(frames(work, parts), output)
         shutil.rmtree(work)
     return {
         "command": "score",
@@ -82,6 +96,19 @@ def score(config: DictConfig) -> dict[str, Any]:
         "engine": config.engine.kind,
         "workers": config.engine.workers,
     }
+
+
+@contextlib.contextmanager
+def _standard_input(output: Path) -> Iterator[Path]:
+    """Standard input as a file beside the output, which scoring may read more than once."""
+    path = output.with_name(output.name + ".stdin")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("wb") as f:
+            shutil.copyfileobj(sys.stdin.buffer, f)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _existing(name: str) -> Path:
@@ -121,9 +148,10 @@ def _score(engine: DictConfig, job: ScoreJob, own: PartWorker, parts: Sequence[P
     """How many partitions were done already; all are afterwards."""
     done = {part.key for part in parts if part_file(job.work, part).is_file()}
     if len(done) < len(parts):
-        with open_pool(engine, job, own) as pool:
+        left = len(parts) - len(done)
+        with stage("score", partitions=left), open_pool(engine, job, own) as pool:
             for part, rows in score_parts(parts, done, pool):
-                log.info("scored %s, %d rows", part.key, rows)
+                log.info("scored", extra={"facts": {"partition": part.key, "rows": rows}})
     return len(done)
 
 

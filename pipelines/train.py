@@ -6,6 +6,7 @@ predictions and a report. With no data given it trains on the domain's simulator
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,11 @@ from omegaconf import DictConfig
 
 from core.contract import Domain, Fold, Metric, Source, Task
 from core.errors import ConfigError, DataContractError
+from core.training import launch
 from pipelines import build, choose, cli, runs
 from pipelines.domains import load_domain
+from pipelines.learn import Lesson, learn, write_parquet
+from pipelines.log import about, stage
 from pipelines.tries import Bench, fold_seed
 
 if TYPE_CHECKING:
@@ -44,21 +48,31 @@ class Job:
 
 
 def train(config: DictConfig) -> dict[str, Any]:
-    """One run: every fold, metrics, bundle, report. Returns the summary."""
+    """One run: every fold, metrics, bundle, report. Returns the summary.
+
+    Several processes (torchrun) read the data, train and predict together; the first one alone
+    opens the run folder and writes into it.
+    """
     domain = load_domain(config.domain.name)
+    about(domain=domain.name)
     settings = build.domain_config(config.domain)
-    build.use_threads(config.threads)
-    _check_needs(config.needs)
+    build.tune_process(config.threads)
+    check_needs(config.needs)
     build.check_logger(config.logger)
     encoder = build.encoder(config, _first_pattern(config.attention))
-    run = runs.open_run(config, domain.name, cli.job_suffix())
+    build.fitting(config.trainer)
+
+    from core.training import processes
+
+    processes.join(config.trainer.strategy)
+    run = processes.from_first(lambda: runs.open_run(config, domain.name, cli.job_suffix()))
     try:
         return _train(config, domain, settings, encoder, run)
     except runs.DataChanged as changed:
         if config.resume != "auto":
             raise
         log.warning("%s: starting anew", changed)
-        anew = runs.new_run(config, domain.name, cli.job_suffix())
+        anew = processes.from_first(lambda: runs.new_run(config, domain.name, cli.job_suffix()))
         return _train(config, domain, settings, encoder, anew)
 
 
@@ -69,29 +83,50 @@ def _first_pattern(node: DictConfig) -> Pattern:
     from core.attention.auto import dense_twin
 
     choose.check(node)
+    if launch.count() > 1:
+        raise ConfigError(
+            "attention: found auto in several processes, which would measure each other's speed; "
+            "choose with one process, then give the others the pattern that its summary names"
+        )
     return dense_twin(node.causal)
 
 
 def _train(
     config: DictConfig, domain: Domain, settings: Any, encoder: EncoderConfig, run: runs.Run
 ) -> dict[str, Any]:
-    with runs.held(run), runs.logged(run.path / "train.log"):
-        settings = _with_data(domain, settings, run.path)
-        source = domain.open(settings, "train")
-        runs.check_data(run, source.fingerprint())
-        set_aside = _note_set_aside(source, run.path)
+    from core.training.processes import from_first
+
+    about(run=str(run.path))
+    with contextlib.ExitStack() as until_the_end:
+
+        def hold() -> None:
+            until_the_end.enter_context(runs.held(run))
+            until_the_end.enter_context(runs.logged(run.path / "train.log"))
+
+        from_first(hold)
+        with stage("open") as done:
+            settings = from_first(lambda: with_data(domain, settings, run.path))
+            source = domain.open(settings, "train")
+            from_first(lambda: runs.check_data(run, source.fingerprint()))
+            done["set_aside"] = set_aside = from_first(lambda: note_set_aside(source, run.path))
         task = domain.task(settings)
-        folds = task.folds(source)
+        with stage("folds") as done:
+            folds = task.folds(source)
+            done["folds"] = len(folds)
         encoders, choice = dict.fromkeys((fold.name for fold in folds), encoder), None
         if config.attention.kind == "auto":
             bench = Bench(config, source, task, run.path / "tries")
-            choice = choose.choose(bench, folds, encoder, run)
+            with stage("choose"):
+                choice = choose.choose(bench, folds, encoder, run)
             encoders = choose.encoders(choice, encoder)
         job = Job(config, run, source, task, encoders, choice)
-        log.info("%s: %d training(s) of %d steps", run.path, len(folds), config.trainer.steps)
         predictions = _out_of_fold(job, folds)
-        metrics = _metrics(job, folds, predictions)
-        _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
+        if launch.rank() > 0:
+            return {}
+        with stage("metrics", rows=predictions.height):
+            metrics = _metrics(job, folds, predictions)
+        with stage("bundle"):
+            _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
     return {
         "command": "train",
         "domain": domain.name,
@@ -104,7 +139,7 @@ def _train(
     }
 
 
-def _note_set_aside(source: Source, folder: Path) -> int:
+def note_set_aside(source: Source, folder: Path) -> int:
     """Rows that broke the data contract, listed in set_aside.csv; returns how many."""
     bad = source.set_aside().collect()
     if bad.height:
@@ -112,7 +147,8 @@ def _note_set_aside(source: Source, folder: Path) -> int:
     return build.distinct_rows(bad)
 
 
-def _check_needs(path: str | None) -> None:
+def check_needs(path: str | None) -> None:
+    """Raises ConfigError where the data that an experiment reads is not there."""
     if path is not None and not Path(path).exists():
         raise ConfigError(
             f"experiment: found no data at {path}; set LONGSTRAND_DATA to the folder that holds it "
@@ -120,7 +156,7 @@ def _check_needs(path: str | None) -> None:
         )
 
 
-def _with_data(domain: Domain, settings: Any, folder: Path) -> Any:
+def with_data(domain: Domain, settings: Any, folder: Path) -> Any:
     """Point a simulated source at files written into the run folder, once."""
     if settings.data.source != "simulated":
         return settings
@@ -144,50 +180,17 @@ def _fold(job: Job, fold: Fold, index: int) -> pl.DataFrame | None:
     """Train one fold, or read what an earlier start of this run has finished."""
     import polars as pl
 
+    from core.training.processes import from_first
+
     folder = job.run.path / "checkpoints" / fold.name
     finished = folder / "finished.json"
-    if not finished.is_file():
-        _train_fold(job, fold, index, folder)
-        runs.write_json(finished, {"steps": job.config.trainer.steps})
+    if not from_first(finished.is_file):
+        config, encoder, seed = job.config, job.encoders[fold.name], fold_seed(job.config, index)
+        steps, logs = config.trainer.steps, job.run.path / "logs" / fold.name
+        with stage("train", fold=fold.name, rows=len(fold.train), steps=steps):
+            learn(Lesson(config, job.source, job.task, fold, encoder, seed, folder, logs))
+        from_first(lambda: runs.write_json(finished, {"steps": steps}))
     return pl.read_parquet(folder / "test.parquet") if len(fold.test) else None
-
-
-def _train_fold(job: Job, fold: Fold, index: int, folder: Path) -> None:
-    import pytorch_lightning as lightning
-    from safetensors.torch import save_file
-
-    from core.training.fit import fit
-
-    task, source = job.task, job.source
-    seed = fold_seed(job.config, index)
-    log.info("fold %s: train %d, test %d rows", fold.name, len(fold.train), len(fold.test))
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = task.fit_tokenizer(source, fold.train)
-    lightning.seed_everything(seed, verbose=False)
-    module = task.module(tokenizer, job.encoders[fold.name])
-    loader = task.loader(source, tokenizer, fold.train, seed, job.config.trainer.steps)
-    fit(
-        module,
-        loader,
-        build.optimiser(job.config.trainer),
-        build.fitting(job.config.trainer),
-        folder,
-        seed,
-        build.loggers(
-            job.config.logger,
-            job.run.path / "logs" / fold.name,
-            build.parameters(job.config),
-        ),
-    )
-    calibration = task.calibrate(task.predict(module, source, tokenizer, fold.validation))
-    runs.write_json(folder / "tokenizer.json", tokenizer.to_dict())
-    runs.write_json(folder / "calibration.json", calibration.to_dict())
-    weights = {n: t.detach().cpu().contiguous() for n, t in module.state_dict().items()}
-    save_file(weights, str(folder / "model.safetensors"))
-    if len(fold.test):
-        predictions = task.predict(module, source, tokenizer, fold.test)
-        scored = build.scored(predictions, calibration, fold.name)
-        _write_parquet(scored, folder / "test.parquet")
 
 
 def _metrics(job: Job, folds: Sequence[Fold], predictions: pl.DataFrame) -> list[Metric]:
@@ -222,7 +225,7 @@ def _finish(
     from pipelines.report import write_report
 
     path = job.run.path
-    _write_parquet(predictions, path / "predictions.parquet")
+    write_parquet(predictions, path / "predictions.parquet")
     rows = [asdict(m) for m in metrics]
     runs.write_json(path / "metrics.json", rows)
     folder, encoder = path / "checkpoints" / last.name, job.encoders[last.name]
@@ -267,11 +270,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     return str(value) if isinstance(value, Path) else value
-
-
-def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    with runs.replacing(path) as temporary:
-        frame.write_parquet(temporary)
 
 
 def main() -> None:

@@ -34,7 +34,8 @@ def _commands() -> list[str]:
 @pytest.mark.parametrize("command", _commands())
 def test_a_documented_command_composes(command: str, tmp_path: Path) -> None:
     _, module, *arguments = shlex.split(command[command.index("-m pipelines.") - 1 :])
-    asked = arguments if "--help" in arguments else [*arguments, "--cfg", "job"]
+    # What stands after -- is for the job that pipelines.schedule starts.
+    asked = arguments if "--help" in arguments else ["--cfg", "job", *arguments]
     done = subprocess.run(
         [sys.executable, "-m", module, *asked],
         cwd=tmp_path,

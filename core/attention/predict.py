@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from core.attention.attend import attend
-from core.attention.axes import KeyBlocks, Shifts, Slots
+from core.attention.axes import KeyBlocks, Run, Shifts, Slots
 from core.attention.backends.cpu import BACKWARD_ROWS, FORWARD_ROWS
 from core.attention.backends.source import compute_dtype
 from core.attention.parts import Part
 from core.attention.patterns import Window
-from core.attention.speed import Pass, Speed, speed
+from core.attention.speed import APART, Pass, Speed, speed
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,7 +87,11 @@ def _part(part: Part, known: Pass) -> float:
     if part.narrow:
         each = known.diagonal if isinstance(part.cols, Shifts) else known.column
         return rows * (known.narrow + part.cols.width * each)
-    curve = known.slabs if isinstance(part.cols, KeyBlocks | Slots) else known.views
+    if isinstance(part.cols, KeyBlocks | Slots):
+        curve = known.slabs
+    else:
+        far = isinstance(part.cols, Run) and part.cols.pitch >= APART
+        curve = known.apart if far else known.views
     merged = 0.0 if part.starts or part.name == "rows" else rows * known.merge
     blocks = part.rows.count * curve.block(part.rows.width, part.cols.width)
     return blocks + merged

@@ -29,6 +29,8 @@ _REPEATS = 5
 _HEIGHTS = {"forward": (32, 64, 128, 256), "backward": (64, 192, 384)}
 _SLABS = (64, 128)
 _DISTANCES = 8
+APART = 16  # rows 4 KB apart or more share few places of a cache
+_APART = {"forward": (32, 64, 256, 512), "backward": (64, 192, 512)}
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,15 @@ class Pass:
     """Speeds of one direction, all for heads of 64 channels.
 
     Attributes:
-        views, slabs: of blocks whose keys are views, and of blocks that gather theirs.
+        views, apart: of blocks whose keys are views, of neighbours and of rows `APART`.
+        slabs: of blocks that gather their keys.
         column, diagonal: seconds a row for one key of a narrow part.
         narrow: seconds a row of a narrow part whatever its keys.
         merge: seconds a row to add a part to what others found.
     """
 
     views: Curve
+    apart: Curve
     slabs: Curve
     column: float
     diagonal: float
@@ -104,6 +108,7 @@ class _Lab:
 
     def measured(self, direction: str) -> Pass:
         views = self.curve(self.window, _HEIGHTS[direction], direction)
+        apart = self.curve(self.residues, _APART[direction], direction)
         slabs = self.curve(self.slab, _SLABS, direction)
         count = 1024
         one, two, many = (
@@ -119,6 +124,7 @@ class _Lab:
         merge_rows = self.merged() if direction == "forward" else 0.0
         return Pass(
             views,
+            apart,
             slabs,
             column,
             max(0.0, diagonal) / _DISTANCES,
@@ -153,6 +159,11 @@ class _Lab:
         fits = min(max(1, lines // (_GROUPS * _SIZE * tall)), (_ROWS - width) // height)
         rows = Run(0, height, fits, height)
         return self.part(rows, Run(0, height, fits, width), right=keys)
+
+    def residues(self, height: int, keys: int, direction: str) -> Part:
+        """A block of each residue class; the queries' keys begin with their own."""
+        fits = min(keys, _ROWS // APART)
+        return self.part(Run(0, 1, APART, height, APART), Run(0, 1, APART, fits, APART), right=0)
 
     def slab(self, height: int, keys: int, direction: str) -> Part:
         lines = FORWARD.numbers if direction == "forward" else BACKWARD.numbers

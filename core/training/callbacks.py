@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from core.errors import Preempted
+from core.training import processes
+from core.training.strategy import placed_like, whole_tensor
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +34,24 @@ class Checkpointer(pl.Callback):
         self._previous: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        def request_stop(signum: int, frame: FrameType | None) -> None:
-            self.stop = True
+        self._previous = signal.signal(signal.SIGTERM, self._request_stop)
 
-        self._previous = signal.signal(signal.SIGTERM, request_stop)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Again: Lightning has put a handler around ours that broadcasts, wherever the signal finds
+        # this process, and so meets another collective of the other processes.
+        signal.signal(signal.SIGTERM, self._request_stop)
+
+    def _request_stop(self, signum: int, frame: FrameType | None) -> None:
+        self.stop = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.stop or trainer.global_step % self.every == 0:
+        # Signals come to the processes at different steps; they save and stop at the same one.
+        stop = processes.any_of(self.stop, pl_module.device)
+        if stop or trainer.global_step % self.every == 0:
             self.save(trainer)
-        if self.stop:
+        if stop:
             raise Preempted(
                 f"stopped by SIGTERM at step {trainer.global_step}; "
                 "the same command with resume=auto goes on from there"
@@ -75,10 +84,11 @@ class AveragedWeights(pl.Callback):
         self.decay = decay
         self.average: dict[str, Tensor] = {}
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        parameters = {n: p.detach() for n, p in pl_module.named_parameters()}
         if not self.average:
-            self.average = {n: p.detach().clone() for n, p in pl_module.named_parameters()}
-        self.average = {n: t.to(pl_module.device) for n, t in self.average.items()}
+            self.average = {n: p.clone() for n, p in parameters.items()}
+        self.average = {n: placed_like(p, self.average[n]) for n, p in parameters.items()}
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -93,10 +103,10 @@ class AveragedWeights(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         with torch.no_grad():
             for name, parameter in pl_module.named_parameters():
-                parameter.copy_(self.average[name])
+                parameter.copy_(placed_like(parameter, self.average[name]))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"average": self.average}
+        return {"average": {n: whole_tensor(t) for n, t in self.average.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.average = dict(state_dict["average"])
@@ -125,9 +135,10 @@ class Throughput(pl.Callback):
         if trainer.global_step % self.every and trainer.global_step != trainer.max_steps:
             return
         seconds = time.perf_counter() - self._start
+        tokens = processes.total(torch.tensor(float(self._tokens), device=pl_module.device))
         rates = {
             "steps_per_second": self._steps / seconds,
-            "tokens_per_second": self._tokens / seconds,
+            "tokens_per_second": float(tokens) / seconds,
         }
         for name, value in rates.items():
             pl_module.log(name, value, batch_size=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ import pytorch_lightning as pl
 import torch
 
 from core.errors import ConfigError
+from core.training import launch, processes
 from core.training.callbacks import AveragedWeights, Checkpointer, Throughput
-from core.training.loader import StepLoader
+from core.training.loader import Share, StepLoader
 from core.training.module import OptimConfig, SequenceModule
+from core.training.strategy import STRATEGIES, lightning_strategy, whole_weights
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class FitConfig:
         accelerator: "cpu", "gpu" (CUDA), or "auto": a GPU where torch sees one. Apple's has no
             float64, which real times need.
         deterministic: ask torch for deterministic kernels.
+        strategy: "single", or how the processes that torchrun started share the model: "ddp",
+            "fsdp". A batch is as large as with one process; each takes its share of it.
     """
 
     steps: int = 1000
@@ -41,8 +46,13 @@ class FitConfig:
     log_every: int = 50
     accelerator: str = "auto"
     deterministic: bool = True
+    strategy: str = "single"
 
     def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise ConfigError(
+                f"trainer.strategy: found {self.strategy!r}, expected one of {STRATEGIES}"
+            )
         if self.precision not in ("32-true", "bf16-mixed"):
             raise ConfigError(
                 f"trainer.precision: found {self.precision!r}, expected 32-true or bf16-mixed"
@@ -71,8 +81,13 @@ def fit(
     seed: int,
     loggers: list[Any] | None = None,
 ) -> SequenceModule:
-    """Train for `config.steps` steps, going on from `folder`/last.ckpt where there is one."""
+    """Train for `config.steps` steps, going on from `folder`/last.ckpt where there is one.
+
+    Returns:
+        The trained module, whole in every process; under fsdp another one than `module`.
+    """
     _quieten()
+    processes.join(config.strategy)
     checkpoint = folder / "last.ckpt"
     callbacks: list[pl.Callback] = [
         Throughput(config.log_every),
@@ -82,11 +97,15 @@ def fit(
         # Before the checkpointer: a checkpoint must hold the average of its own step.
         callbacks.insert(0, AveragedWeights(config.average))
     module.optim, module.seed = optim, seed
+    loader.take(Share(launch.rank(), launch.count()))
+    unsharded = copy.deepcopy(module) if config.strategy == "fsdp" else module
     trainer = pl.Trainer(
         max_steps=config.steps,
         max_epochs=1,
         accelerator=_accelerator(config.accelerator),
-        devices=1,
+        devices=launch.count_here(),
+        num_nodes=launch.count() // launch.count_here(),
+        strategy=lightning_strategy(config.strategy),
         precision=config.precision,  # type: ignore[arg-type]
         gradient_clip_val=config.clip or None,
         deterministic=config.deterministic,
@@ -99,14 +118,22 @@ def fit(
         default_root_dir=str(folder),
         num_sanity_val_steps=0,
     )
-    resume = str(checkpoint) if checkpoint.is_file() else None
+    resume = str(checkpoint) if processes.from_first(checkpoint.is_file) else None
     trainer.fit(module, train_dataloaders=loader, ckpt_path=resume, weights_only=True)
-    return module.eval()
+    if unsharded is not module:
+        unsharded.load_state_dict(whole_weights(module))
+    return unsharded.eval()
 
 
 def _accelerator(wanted: str) -> str:
+    """Raises ConfigError where processes outnumber the GPUs that they are to use."""
     if wanted == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
+        wanted = "gpu" if torch.cuda.is_available() else "cpu"
+    if wanted == "gpu" and launch.count_here() > torch.cuda.device_count():
+        raise ConfigError(
+            f"torchrun: found {launch.count_here()} processes for {torch.cuda.device_count()} "
+            "GPU(s), expected at most one a GPU; lower --nproc_per_node"
+        )
     return wanted
 
 

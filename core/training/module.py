@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError, LongstrandError
+from core.training import launch, processes
 from core.training.loader import step_seed
+from core.training.strategy import shard
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def warmup_cosine(step: int, total: int, warmup: float, final: float) -> float:
 
 
 class SequenceModule(pl.LightningModule):
-    """A network with a loss. Subclasses implement `loss(batch)`.
+    """A network with a loss. Subclasses implement `loss(batch)` by `mean`.
 
     `optim` and `seed` are set by the pipeline before fitting; the number of steps comes from the
     trainer. Every step starts from a generator state of its own, so that dropout draws the same
@@ -61,10 +63,23 @@ class SequenceModule(pl.LightningModule):
         super().__init__()
         self.optim = OptimConfig()
         self.seed = 0
+        self._took_mean = False
 
     def loss(self, batch: Any) -> Tensor:
-        """Scalar loss of one batch."""
+        """Scalar loss of one batch: a `mean`, or a sum of several."""
         raise NotImplementedError(f"{type(self).__name__} must define loss(batch)")
+
+    def mean(self, total: Tensor, weight: Tensor | float) -> Tensor:
+        """`total` / `weight`, a sum over items by the sum of their weights.
+
+        Where processes share a training batch, weights differ between them: the sum of weights is
+        that of the whole batch, and the mean of the results over processes is its mean.
+        """
+        self._took_mean = True
+        weights = torch.as_tensor(weight, dtype=total.dtype, device=total.device)
+        if self.training and processes.joined():
+            weights = processes.total(weights) / launch.count()
+        return total / weights.clamp_min(1e-6)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """As in torch.
@@ -82,16 +97,27 @@ class SequenceModule(pl.LightningModule):
             ) from None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(step_seed(self.seed, self.trainer.global_step))
+        torch.manual_seed(step_seed(self.seed, self.trainer.global_step, launch.rank()))
+
+    def configure_model(self) -> None:
+        if self._device_mesh is not None:
+            shard(self, self._device_mesh["data_parallel"])
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self._took_mean = False
         loss = self.loss(batch)
-        if not torch.isfinite(loss):
+        if processes.joined() and not self._took_mean:
+            raise ConfigError(
+                "trainer.strategy: the loss of this task takes no mean over processes; train with "
+                "trainer.strategy=single"
+            )
+        whole = processes.total(loss) / launch.count()
+        if not torch.isfinite(whole):
             raise LongstrandError(
-                f"the loss became {loss.item()} at step {self.trainer.global_step}: training "
+                f"the loss became {whole.item()} at step {self.trainer.global_step}: training "
                 "diverged; lower trainer.lr or set trainer.clip"
             )
-        self.log("loss", loss, prog_bar=False, on_step=True, on_epoch=False, batch_size=1)
+        self.log("loss", whole, prog_bar=False, on_step=True, on_epoch=False, batch_size=1)
         return loss
 
     def configure_optimizers(self) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from core.errors import TooFewLabelsError
-from core.training.loader import generator_at
+from core.training.loader import WHOLE, Share, generator_at
 from domains.finance.stream import KeyOrder, Stream, visible_label
 from domains.finance.tokens import gap_features
 
@@ -56,7 +56,7 @@ class Gatherer:
 
 def sampled_batches(
     gatherer: Gatherer, rows: np.ndarray, seed: int, size: int, negative_rate: float
-) -> Callable[[int], Batch]:
+) -> Callable[..., Batch]:
     """Batch k as a function of (seed, k): frauds and legitimate rows in the proportion of every
     fraud to `negative_rate` of the rest, drawn afresh each time. A batch only names its targets;
     the module gathers what its views ask for.
@@ -79,20 +79,20 @@ def sampled_batches(
     negatives = size - positives
     offset = np.log(positives / len(frauds)) - np.log(negatives / len(rest))
 
-    def batch_at(k: int) -> Batch:
+    def batch_at(k: int, share: Share = WHOLE) -> Batch:
         generator = generator_at(seed, k)
         chosen = [
             pool[torch.randint(len(pool), (n,), generator=generator).numpy()]
             for pool, n in ((frauds, positives), (rest, negatives))
         ]
-        targets = np.concatenate(chosen)
+        targets = share.of(np.concatenate(chosen))
         label = torch.from_numpy((gatherer.stream.label[targets] == 1).astype(np.float32))
         return {
             "gatherer": gatherer,
             "targets": targets,
             "label": label,
             "offset": float(offset),
-            "tokens": size,
+            "tokens": len(targets),
         }
 
     return batch_at

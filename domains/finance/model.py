@@ -86,7 +86,10 @@ class FraudModule(SequenceModule):
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         logits = self.logits(batch["gatherer"], batch["targets"])
-        return F.binary_cross_entropy_with_logits(logits + batch["offset"], batch["label"])
+        each = F.binary_cross_entropy_with_logits(
+            logits + batch["offset"], batch["label"], reduction="none"
+        )
+        return self.mean(each.sum(), len(each))
 
 
 def fraud_head(sizes: Views) -> nn.Sequential:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from domains.genomics.annotation import Transcript
+from domains.genomics.transcript import Transcript
 
 _KINDS = (
     "codon0",

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from domains.genomics.annotation import Transcript
 from domains.genomics.contig import BASES, UNKNOWN
+from domains.genomics.transcript import Transcript
 
 SITES = 1 + 2 * 3 * 64
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY*"

@@ -151,11 +151,14 @@ class ScoringConfig:
             score), fail, or flip (an ALT that is the FASTA's base changes places with REF).
         most_mismatches: share of the first records with another REF above which the FASTA is held
             to be of another assembly.
+        saturate: score every substitution of all, a contig, or contig:start-end (1-based,
+            inclusive) of the FASTA that is the input.
     """
 
     columns: list[str] = field(default_factory=list)
     ref_mismatch: str = "skip"
     most_mismatches: float = 0.2
+    saturate: Optional[str] = None  # noqa: UP045
 
     def __post_init__(self) -> None:
         _one_of("scoring.ref_mismatch", self.ref_mismatch, ("skip", "fail", "flip"))

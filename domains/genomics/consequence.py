@@ -1,79 +1,176 @@
-"""What a substitution does to the gene, as a Sequence Ontology term and its rank.
+"""What an allele does to the genes it touches: Sequence Ontology terms, gravest first.
 
-A small classifier over codon sites and splice channels, on which the floor `consequence_rank`
-rests. Terms: SO:0001819 synonymous_variant, SO:0001583 missense_variant, SO:0001587 stop_gained,
-SO:0001578 stop_lost, SO:0002012 start_lost, SO:0001629 splice_site_variant (two bases of the
-intron at either end), SO:0001627 intron_variant, and intergenic_variant for all else.
+The calls are bcftools csq's (`domains.genomics.csq`); the order of gravity is Ensembl's.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from itertools import pairwise
 
-from domains.genomics.channel import CHANNELS, UNIT, splice_level
-from domains.genomics.codon import AMINO_ACIDS, NO_AMINO_ACID, amino_acid_tables
+import polars as pl
+
+from domains.genomics.contig import BASES, UNKNOWN
+from domains.genomics.csq import ConsequenceCaller, numbered
+from domains.genomics.hgvs import coding_name, protein_name
 from domains.genomics.source import Reference
+from domains.genomics.transcript import SHORTEST_INTRON, Transcript
 
-TERMS = (
-    "intergenic_variant",
-    "intron_variant",
-    "synonymous_variant",
-    "missense_variant",
-    "stop_lost",
-    "start_lost",
-    "splice_site_variant",
-    "stop_gained",
-)
-_RANK = {
-    "intergenic_variant": 0,
-    "intron_variant": 0,
-    "synonymous_variant": 0,
-    "missense_variant": 1,
-    "stop_lost": 2,
-    "start_lost": 3,
-    "splice_site_variant": 3,
-    "stop_gained": 4,
+# csq's name -> (Sequence Ontology term, gravity for the floor); gravest first.
+_TERMS = {
+    "splice_acceptor": ("splice_acceptor_variant", 5),
+    "splice_donor": ("splice_donor_variant", 5),
+    "stop_gained": ("stop_gained", 6),
+    "frameshift": ("frameshift_variant", 6),
+    "stop_lost": ("stop_lost", 4),
+    "start_lost": ("start_lost", 5),
+    "inframe_insertion": ("inframe_insertion", 3),
+    "inframe_deletion": ("inframe_deletion", 3),
+    "inframe_altering": ("protein_altering_variant", 3),
+    "missense": ("missense_variant", 3),
+    "splice_region": ("splice_region_variant", 2),
+    "start_retained": ("start_retained_variant", 1),
+    "stop_retained": ("stop_retained_variant", 1),
+    "synonymous": ("synonymous_variant", 1),
+    "coding_sequence": ("coding_sequence_variant", 1),
+    "feature_elongation": ("feature_elongation", 1),
+    "5_prime_utr": ("5_prime_UTR_variant", 1),
+    "3_prime_utr": ("3_prime_UTR_variant", 1),
+    "non_coding": ("non_coding_transcript_exon_variant", 0),
+    "intron": ("intron_variant", 0),
+    "intergenic": ("intergenic_variant", 0),
 }
-SPLICE_BASES = 2
+INTERGENIC = "intergenic_variant"
+_ORDER = {name: i for i, name in enumerate(_TERMS)}
+_RANK = {term: rank for term, rank in _TERMS.values()}
+# bcftools csq calls a splice region up to this far from an intron's end.
+_SPLICE_REGION = 8
 
 
-def consequence(
-    reference: Reference, contig: str, positions: np.ndarray, alts: np.ndarray
-) -> np.ndarray:
-    """int64 [n] index into TERMS, the gravest one where several hold.
+@dataclass(frozen=True)
+class _Call:
+    """One transcript's part of a consequence; terms in csq's words."""
+
+    terms: tuple[str, ...]
+    transcript: Transcript
+    amino_acids: str
+
+
+def consequences(caller: ConsequenceCaller, alleles: pl.DataFrame) -> pl.DataFrame:
+    """What each allele does.
 
     Args:
-        positions: int64 [n], 0-based.
-        alts: int64 [n] codes of the alternative bases.
+        alleles: as `ConsequenceCaller.call` takes them.
+
+    Returns:
+        key, consequence (the gravest term over all transcripts), csq: for each transcript
+        `term&term|gene|transcript|c.|p.`, gravest first, joined by `/`; ordered as `alleles`.
     """
-    before, after = amino_acid_tables()
-    site = reference.sites(contig)[positions]
-    channels = reference.channels(contig)[positions]
-    old, new = before[site].astype(int), after[site, alts].astype(int)
-    coding = old != NO_AMINO_ACID
-    stop = AMINO_ACIDS.index("*")
-    column = {name: channels[:, i] for i, name in enumerate(CHANNELS)}
-    near = np.rint(UNIT * splice_level(np.array(SPLICE_BASES - 1)))
-    splice = np.zeros(len(positions), dtype=bool)
-    for name in ("plus_donor", "plus_acceptor", "minus_donor", "minus_acceptor"):
-        splice |= column[name] >= near
-    start = (column["plus_start"] > 0) | (column["minus_start"] > 0)
-    intron = (column["plus_intron"] > 0) | (column["minus_intron"] > 0)
-    found = np.zeros(len(positions), dtype=np.int64)
-    # Later lines override earlier ones: the order is that of gravity.
-    for term, holds in (
-        ("intron_variant", intron),
-        ("synonymous_variant", coding & (old == new)),
-        ("missense_variant", coding & (old != new)),
-        ("stop_lost", coding & (old == stop) & (new != stop)),
-        ("start_lost", coding & start & (old != new)),
-        ("splice_site_variant", splice),
-        ("stop_gained", coding & (old != stop) & (new == stop)),
-    ):
-        found[holds] = TERMS.index(term)
-    return found
+    calls = caller.call(alleles)
+    transcripts = numbered(caller.reference)
+    gravest, told = [], []
+    for key, pos, ref, alt in alleles.select("key", "pos", "ref", "alt").iter_rows():
+        found = _calls(calls.get(key, ()), transcripts, pos, len(ref))
+        gravest.append(_TERMS[found[0].terms[0]][0] if found else INTERGENIC)
+        told.append("/".join(_text(c, pos, ref, alt) for c in found) or f"{INTERGENIC}||||")
+    return alleles.select(
+        "key",
+        pl.Series("consequence", gravest, dtype=pl.String),
+        pl.Series("csq", told, dtype=pl.String),
+    )
 
 
-def rank_of(terms: np.ndarray) -> np.ndarray:
-    """float64 [n] gravity of indices into TERMS: synonymous and intron 0, stop gained 4."""
-    return np.array([_RANK[t] for t in TERMS], dtype=np.float64)[terms]
+def substitutions(reference: Reference, rows: pl.DataFrame) -> pl.DataFrame:
+    """Alleles for `consequences` from labelled variants (row, chrom, pos, alt as codes)."""
+    letters = dict(enumerate(BASES))
+    ref = pl.concat(
+        pl.DataFrame(
+            {"key": part["row"], "ref": reference.sequence(name)[part["pos"].to_numpy()]},
+            schema_overrides={"ref": pl.Int64},
+        )
+        for (name,), part in rows.group_by("chrom", maintain_order=True)
+    )
+    return (
+        rows.select(pl.col("row").alias("key"), pl.col("chrom").alias("contig"), "pos", "alt")
+        .join(ref, on="key", maintain_order="left")
+        .with_columns(pl.col("ref", "alt").replace_strict(letters, return_dtype=pl.String))
+    )
+
+
+def plain_alleles(reference: Reference, alleles: pl.DataFrame) -> pl.DataFrame:
+    """Alleles for `consequences` from judged ones (`VariantFile.alleles`, with key): those that
+    are scored, read as they are scored, and those that are plain bases but no substitution."""
+    scored = alleles.filter(pl.col("base") >= 0)
+    sequences = {name: reference.sequence(name) for name in scored["contig"].unique()}
+    places = scored.select("contig", "pos").iter_rows()
+    substituted = scored.select(
+        "key",
+        "contig",
+        "pos",
+        pl.Series("ref", [BASES[sequences[c][p]] for c, p in places], dtype=pl.String),
+        pl.col("base").replace_strict(dict(enumerate(BASES)), return_dtype=pl.String).alias("alt"),
+    )
+    upper = pl.col("ref", "alt").str.to_uppercase()
+    others = (
+        alleles.filter(pl.col("reason") == "NOT_SNV")
+        .select("key", "contig", "pos", upper)
+        .filter(
+            pl.col("ref").str.contains("^[ACGT]+$"),
+            pl.col("alt").str.contains("^[ACGT]+$"),
+            pl.col("ref") != pl.col("alt"),
+        )
+    )
+    known = [
+        bool((reference.sequence(c)[p : p + len(r)] != UNKNOWN).all())
+        for c, p, r in others.select("contig", "pos", "ref").iter_rows()
+    ]
+    return pl.concat([substituted, others.filter(pl.Series(known, dtype=pl.Boolean))]).sort("key")
+
+
+def rank_of(terms: pl.Series) -> pl.Series:
+    """float64 gravity of terms: intron 0, synonymous 1, missense 3, stop gained 6."""
+    return terms.replace_strict(_RANK, return_dtype=pl.Float64)
+
+
+def _calls(
+    entries: list[str] | tuple[str, ...], transcripts: list[Transcript], pos: int, length: int
+) -> list[_Call]:
+    found: dict[int, _Call] = {}
+    for entry in entries:
+        cells = [*entry.split("|"), "", "", ""]
+        number, amino_acids = int(cells[1]), cells[5]
+        terms = [t.lstrip("*") for t in cells[0].split("&")]
+        if not _at_intron(transcripts[number], pos, length):
+            terms = [t for t in terms if not t.startswith("splice_")]
+        if not terms:
+            continue
+        if number in found:
+            terms += found[number].terms
+            amino_acids = found[number].amino_acids or amino_acids
+        ordered = tuple(sorted(set(terms), key=_ORDER.__getitem__))
+        found[number] = _Call(ordered, transcripts[number], amino_acids)
+    return sorted(found.values(), key=lambda c: _ORDER[c.terms[0]])
+
+
+def _at_intron(t: Transcript, pos: int, length: int) -> bool:
+    """Whether csq may speak of splicing. It takes a ribosomal slippage (two parts of a CDS that
+    overlap) for an intron; where a transcript has one, only real introns count."""
+    parts = sorted(t.cds)
+    if all(b[0] - a[1] >= SHORTEST_INTRON for a, b in pairwise(parts)):
+        return True
+    borders = [border for intron in t.introns() for border in intron]
+    return any(pos < b + _SPLICE_REGION and pos + length > b - _SPLICE_REGION for b in borders)
+
+
+def _text(call: _Call, pos: int, ref: str, alt: str) -> str:
+    t = call.transcript
+    terms = "&".join(_TERMS[name][0] for name in call.terms)
+    gene = t.gene or t.name
+    cells = (terms, gene, t.name, coding_name(t, pos, ref, alt), protein_name(call.amino_acids))
+    return "|".join(_escaped(cell) for cell in cells)
+
+
+def _escaped(text: str) -> str:
+    """Without what separates something in INFO (VCF 4.3 section 1.2, and our own `|` and `/`)."""
+    plain = text.removeprefix("transcript:").removeprefix("gene:")
+    return "".join(f"%{ord(c):02X}" if c in "%;=,|/ \t" else c for c in plain)

@@ -12,10 +12,11 @@ from core.calibration import Calibration, fit_platt
 from core.contract import Fold, Metric, Panel
 from core.errors import TooFewLabelsError
 from core.training.loader import StepLoader
+from domains.genomics.class_figures import class_metrics
 from domains.genomics.config import GenomicsConfig
 from domains.genomics.figures import pooled_metrics, report_panels
 from domains.genomics.finite import require_finite
-from domains.genomics.floor import floors_of
+from domains.genomics.floor import damaging_direction, floors_of
 from domains.genomics.interval import rows_inside, write_intervals
 from domains.genomics.source import LabelledSource
 from domains.genomics.split import make_folds
@@ -44,7 +45,9 @@ class EffectTask:
         return make_folds(source.variants, self.config.data.split)
 
     def fit_tokenizer(self, source: LabelledSource, rows: pl.Series) -> EffectTokenizer:
-        return EffectTokenizer.fit(source.select(rows), self.config.data.label_kind)
+        chosen = source.select(rows)
+        damaging = damaging_direction(source, chosen)
+        return EffectTokenizer.fit(chosen, self.config.data.label_kind, damaging)
 
     def load_tokenizer(self, state: Mapping[str, Any]) -> EffectTokenizer:
         return EffectTokenizer.from_dict(state)
@@ -101,7 +104,7 @@ class EffectTask:
         rows: pl.Series,
     ) -> pl.DataFrame:
         """Columns row, label, raw (label unit, or logit), chrom, pos (1-based), ref, alt, group,
-        weight; ordered by row.
+        weight and, where there is an annotation, consequence; ordered by row.
 
         Raises:
             LongstrandError: the model gives numbers that are not finite.
@@ -119,7 +122,7 @@ class EffectTask:
         raw = tokenizer.to_label(raw)
         require_finite(raw, lambda i: f"{chrom[i]}:{pos[i] + 1}")
         letters = dict(enumerate("ACGT"))
-        return chosen.select(
+        predictions = chosen.select(
             "row",
             "label",
             pl.Series("raw", raw, dtype=pl.Float64),
@@ -130,6 +133,10 @@ class EffectTask:
             "group",
             "weight",
         )
+        known = source.consequences()
+        if known is None:
+            return predictions
+        return predictions.join(known, on="row", how="left", maintain_order="left")
 
     def calibrate(self, validation: pl.DataFrame) -> Calibration:
         """Identity for regression, Platt scaling of the logit for classification."""
@@ -138,17 +145,22 @@ class EffectTask:
         return fit_platt(validation["raw"].to_numpy(), validation["label"].to_numpy())
 
     def metrics(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
-        """Pooled Spearman, or AUROC and AUPRC, with group-bootstrap intervals.
+        """Pooled Spearman, or AUROC and AUPRC, with group-bootstrap intervals; where consequences
+        are known also the figure of each and their mean.
 
         Raises:
             LongstrandError: predictions that are not finite.
         """
         data = self.config.data
         name = data.variants.rsplit("/", 1)[-1] if data.variants else "variants"
-        return pooled_metrics(predictions, data.label_kind, name, f"held-out {data.split.kind}")
+        told = (predictions, data.label_kind, name, f"held-out {data.split.kind}")
+        pooled = pooled_metrics(*told)
+        if not pooled or "consequence" not in predictions.columns:
+            return pooled
+        return [*pooled, *class_metrics(*told)]
 
     def floors(self, source: LabelledSource, fold: Fold) -> Mapping[str, pl.DataFrame]:
-        """`position_knn` and `consequence_rank` on the test rows."""
+        """`position_knn` and, with an annotation, `consequence_rank` on the test rows."""
         return floors_of(source, fold)
 
     def label_intervals(self, source: LabelledSource, fold: Fold) -> list[str]:

@@ -9,25 +9,26 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from core.contract import Fold
-from domains.genomics.consequence import consequence, rank_of
-from domains.genomics.source import LabelledSource, Reference
+from domains.genomics.consequence import rank_of
+from domains.genomics.source import LabelledSource
 
 NEIGHBOURS = 5
 
 
 def floors_of(source: LabelledSource, fold: Fold) -> dict[str, pl.DataFrame]:
-    """Predictions (row, label, raw, group) of each floor on the fold's test rows."""
+    """Predictions (row, label, raw, group) of each floor on the fold's test rows; without an
+    annotation there is no `consequence_rank`."""
     train, test = source.select(fold.train), source.select(fold.test)
-    rank_train = ranks(source.reference, train)
-    sign = _sign(rank_train, train["label"].to_numpy())
-    predicted = {
-        "position_knn": position_knn(train, test),
-        "consequence_rank": sign * ranks(source.reference, test),
-    }
+    predicted = {"position_knn": position_knn(train, test)}
+    known = source.consequences()
+    if known is not None:
+        rank_train, rank_test = (_ranks(known, rows) for rows in (train, test))
+        sign = _sign(rank_train, train["label"].to_numpy()) or 1
+        predicted["consequence_rank"] = sign * rank_test
+        test = test.join(known, on="row", how="left", maintain_order="left")
+    kept = [c for c in ("group", "weight", "consequence") if c in test.columns]
     return {
-        name: test.select(
-            "row", "label", pl.Series("raw", raw, dtype=pl.Float64), "group", "weight"
-        )
+        name: test.select("row", "label", pl.Series("raw", raw, dtype=pl.Float64), *kept)
         for name, raw in predicted.items()
     }
 
@@ -65,19 +66,20 @@ def _nearest_mean(known: np.ndarray, label: np.ndarray, pos: np.ndarray) -> np.n
     return label[np.take_along_axis(at, nearest, axis=1)].mean(axis=1)
 
 
-def ranks(reference: Reference, rows: pl.DataFrame) -> np.ndarray:
+def _ranks(consequences: pl.DataFrame, rows: pl.DataFrame) -> np.ndarray:
     """float64 [n] gravity of the consequence of each row."""
-    out = np.zeros(len(rows))
-    chrom = rows["chrom"].to_numpy()
-    pos, alt = rows["pos"].to_numpy(), rows["alt"].to_numpy()
-    for name in rows["chrom"].unique():
-        here = np.flatnonzero(chrom == name)
-        out[here] = rank_of(consequence(reference, name, pos[here], alt[here]))
-    return out
+    joined = rows.select("row").join(consequences, on="row", how="left", maintain_order="left")
+    return rank_of(joined["consequence"]).to_numpy()
 
 
-def _sign(rank: np.ndarray, label: np.ndarray) -> float:
-    """+1 where graver means a higher label, by the training rows."""
-    if np.ptp(rank) == 0 or np.ptp(label) == 0:
-        return 1.0
-    return 1.0 if cast(Any, spearmanr(rank, label)).statistic >= 0 else -1.0
+def damaging_direction(source: LabelledSource, rows: pl.DataFrame) -> int:
+    """+1 where graver consequences have higher labels in `rows`, -1 where lower, 0 where nothing
+    tells (no annotation, one consequence or one label only)."""
+    known = source.consequences()
+    return 0 if known is None else _sign(_ranks(known, rows), rows["label"].to_numpy())
+
+
+def _sign(rank: np.ndarray, label: np.ndarray) -> int:
+    if len(rank) < 2 or np.ptp(rank) == 0 or np.ptp(label) == 0:
+        return 0
+    return 1 if cast(Any, spearmanr(rank, label)).statistic >= 0 else -1

@@ -136,4 +136,4 @@ class EffectModule(SequenceModule):
             each = F.binary_cross_entropy_with_logits(output, label, reduction="none")
         else:
             each = F.huber_loss(output, label, reduction="none")
-        return (each * weight).sum() / weight.sum().clamp_min(1e-6)
+        return self.mean((each * weight).sum(), weight.sum())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import polars as pl
 
@@ -28,13 +28,14 @@ def write_scored(
     header_lines: Sequence[str],
     scored: Iterator[pl.DataFrame],
     out: Path,
-    classification: bool,
+    columns: Mapping[str, str],
 ) -> Summary:
     """Splice the scores into the records of `source`.
 
     Args:
-        scored: frames in the order of partitions: record, alternative, effect, probability,
-            reason, every record present.
+        scored: frames in the order of partitions, every record present: record, reason, warning
+            and the columns of `columns`, a row an alternative.
+        columns: INFO tag -> column.
 
     Returns:
         Alleles in, alleles scored, the others by reason (`NOT_INDEXED_UNSORTED` 1 where unsorted
@@ -44,7 +45,6 @@ def write_scored(
         ConfigError: the output is the input, or asks for BCF.
         DataContractError: fewer or more records than scores; the input changed meanwhile.
     """
-    check_out(source.path, out)
     compressed = out.suffix in (".gz", ".bgz")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial" + (".gz" if compressed else ""))
@@ -52,16 +52,22 @@ def write_scored(
         with _create(temporary, compressed) as f:
             f.write(b"".join(vcf.with_header_lines(source.header, header_lines)))
             order = _Order()
-            counts = _splice(source, scored, f, order, classification)
+            counts = _splice(source, scored, f, order, columns)
         index = _index(temporary, order) if compressed else None
         files = _move(temporary, index, out)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    rows, done = sum(counts.values()), sum(counts.pop(told, 0) for told in (SCORED, FLIPPED))
-    if compressed and index is None:
-        counts[NOT_INDEXED] = 1
-    return Summary(rows, done, dict(sorted(counts.items())), files)
+    return summary_of(counts, files, indexed=not compressed or index is not None)
+
+
+def summary_of(counts: Counter[str], files: list[str], indexed: bool = True) -> Summary:
+    """Alleles in, scored, and the others by reason."""
+    done = counts[SCORED] + counts[FLIPPED]
+    reasons = {told: n for told, n in sorted(counts.items()) if told not in (SCORED, FLIPPED)}
+    if not indexed:
+        reasons[NOT_INDEXED] = 1
+    return Summary(counts.total(), done, reasons, files)
 
 
 def check_out(path: Path, out: Path) -> None:
@@ -112,7 +118,7 @@ def _splice(
     scored: Iterator[pl.DataFrame],
     f: BinaryIO,
     order: _Order,
-    classification: bool,
+    columns: Mapping[str, str],
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
     lines = enumerate(source.body())
@@ -120,20 +126,19 @@ def _splice(
     for frame in scored:
         counts.update(dict(frame["reason"].value_counts().iter_rows()))
         grouped = frame.group_by("record", maintain_order=True).agg(
-            "effect", "probability", "reason"
+            pl.col("warning").first(), *dict.fromkeys(["reason", *columns.values()])
         )
-        for record, effects, probabilities, reasons in grouped.iter_rows():
-            if record != number:
+        for record in grouped.iter_rows(named=True):
+            if record["record"] != number:
                 raise DataContractError(
-                    f"{source.path}: scores are for record {record + 1}, the file is at "
+                    f"{source.path}: scores are for record {record['record'] + 1}, the file is at "
                     f"{number + 1}; it changed while it was scored"
                 )
             order.see(line)
-            if reasons[0] == "MALFORMED_RECORD":
+            if record["reason"][0] == "MALFORMED_RECORD":
                 f.write(line)
             else:
-                tags = _tags(effects, probabilities if classification else None, reasons)
-                f.write(vcf.with_info(line, tags))
+                f.write(vcf.with_info(line, _tags(record, columns)))
             number, line = next(lines, (-1, b""))
     if number != -1:
         raise DataContractError(
@@ -142,18 +147,17 @@ def _splice(
     return counts
 
 
-def _tags(effects: list, probabilities: list | None, reasons: list[str]) -> bytes:
-    if reasons == ["NO_ALTERNATE"]:
+def _tags(record: dict[str, Any], columns: Mapping[str, str]) -> bytes:
+    if record["reason"] == ["NO_ALTERNATE"]:
         return b"LS_REASON=NO_ALTERNATE"
-    parts = ["LS_EFFECT=" + _numbers(effects)]
-    if probabilities is not None:
-        parts.append("LS_PROB=" + _numbers(probabilities))
-    parts.append("LS_REASON=" + ",".join(reasons))
+    parts = [f"{tag}={_values(record[column])}" for tag, column in columns.items()]
+    if record["warning"] is not None:
+        parts.append(f"LS_WARNING={record['warning']}")
     return ";".join(parts).encode()
 
 
-def _numbers(values: list) -> str:
-    return ",".join("." if v is None else f"{v:.6g}" for v in values)
+def _values(values: list[Any]) -> str:
+    return ",".join("." if v is None else v if isinstance(v, str) else f"{v:.6g}" for v in values)
 
 
 def _index(path: Path, order: _Order) -> Path | None:

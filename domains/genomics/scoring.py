@@ -11,10 +11,13 @@ import polars as pl
 
 from core.calibration import Calibration
 from core.contract import Partition, Summary
+from domains.genomics.consequence import consequences, plain_alleles
+from domains.genomics.csq import ConsequenceCaller
 from domains.genomics.finite import require_finite
 from domains.genomics.scored import check_out, write_scored
+from domains.genomics.scored_header import Provenance, header_lines
+from domains.genomics.scored_table import write_table
 from domains.genomics.tokenizer import EffectTokenizer
-from domains.genomics.verdict import FLIPPED, FLIPPED_MEANS, REASONS
 
 if TYPE_CHECKING:
     from domains.genomics.model import EffectModule
@@ -36,6 +39,8 @@ class EffectScorer:
         self.source, self.module, self.tokenizer = source, module, tokenizer
         self.calibration, self.window, self.version = calibration, window, version
         self.classification = tokenizer.label_kind == "classification"
+        annotated = bool(source.reference.transcripts)
+        self.caller = ConsequenceCaller(source.reference) if annotated else None
 
     def check(self, out: Path) -> None:
         """Raises ConfigError for an output that `write` could not write."""
@@ -46,8 +51,10 @@ class EffectScorer:
         return self.source.partitions()
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
-        """Columns record, alternative, effect, probability (null without a score, or for
-        regression), reason; ordered as in the file.
+        """Columns record, alternative, chrom, pos (1-based), ref, alt (as in the file), effect,
+        probability (null without a score, or for regression), reason, warning,
+        consequence and csq (null without an annotation, the last two also for alleles that are
+        not plain bases); ordered as in the file.
 
         Raises:
             LongstrandError: the model gives a score that is not finite.
@@ -72,43 +79,53 @@ class EffectScorer:
         scored = alleles.select(
             "record",
             "alternative",
+            "chrom",
+            pl.col("pos") + 1,
+            "ref",
+            "alt",
             pl.Series("effect", effect if self.classification else score).fill_nan(None),
             (pl.Series(score).fill_nan(None) if self.classification else nothing).alias(
                 "probability"
             ),
             "reason",
         )
-        return scored, None
+        return pl.concat([scored, self._consequences(alleles)], how="horizontal"), None
+
+    def _consequences(self, alleles: pl.DataFrame) -> pl.DataFrame:
+        """warning, consequence and csq of each allele."""
+        if self.caller is None:
+            nothing = pl.repeat(None, len(alleles), dtype=pl.String)
+            columns = ("warning", "consequence", "csq")
+            return alleles.select(nothing.alias(name) for name in columns)
+        keyed = alleles.with_row_index("key").with_columns(pl.col("key").cast(pl.Int64))
+        called = consequences(self.caller, plain_alleles(self.source.reference, keyed))
+        joined = keyed.join(called, on="key", how="left", maintain_order="left")
+        return joined.select(self.source.warnings(alleles), "consequence", "csq")
 
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
-        """Write `out` (bgzip and an index where the name ends in .gz or .bgz) under a temporary
-        name, then rename. Records keep their order and every byte outside our INFO tags."""
-        return write_scored(self.source, self.header_lines(), scored, out, self.classification)
+        """Write `out` under a temporary name, then rename: Parquet where the name ends in
+        .parquet, else VCF (bgzip and an index where it ends in .gz or .bgz). Records keep their
+        order and every byte outside our INFO tags."""
+        check_out(self.source.path, out)
+        if out.suffix == ".parquet":
+            return write_table(scored, self.header_lines(), out)
+        columns = {"LS_EFFECT": "effect"}
+        if self.classification:
+            columns["LS_PROB"] = "probability"
+        columns["LS_REASON"] = "reason"
+        if self.caller is not None:
+            columns["LS_CSQ"] = "csq"
+        return write_scored(self.source, self.header_lines(), scored, out, columns)
 
     def header_lines(self) -> list[str]:
         """What the output's header says of the scores."""
-        label = self.source.config.data.label
-        reach = self.module.reach()
-        unit = (
-            f"logit that {label} is positive" if self.classification else f"in the unit of {label}"
+        genome = self.source.reference.genome
+        provenance = Provenance(
+            self.version,
+            genome.path.name,
+            genome.md5,
+            self.module.reach(),
+            self.window,
+            self.caller is not None,
         )
-        reasons = {FLIPPED: FLIPPED_MEANS, **REASONS}
-        told = "; ".join(f"{code}: {text}" for code, text in reasons.items())
-        lines = [
-            "##INFO=<ID=LS_EFFECT,Number=A,Type=Float,Description="
-            f'"Predicted effect of the alternative allele, {unit}">',
-            '##INFO=<ID=LS_REASON,Number=A,Type=String,Description="SCORED, or why there is no '
-            f'score. {told}">',
-            "##source=longstrand",
-            f"##longstrandModel={self.version}",
-            f"##longstrandReferenceMd5={self.source.reference.genome.md5}",
-            "##longstrandContext="
-            + (f"{reach} bases either side" if reach else f"centred window of {self.window} bases"),
-        ]
-        if self.classification:
-            lines.insert(
-                1,
-                "##INFO=<ID=LS_PROB,Number=A,Type=Float,Description="
-                f'"Calibrated probability that {label} is positive">',
-            )
-        return lines
+        return header_lines(self.source.config, self.tokenizer, provenance)

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from Bio.SeqUtils.ProtParamData import kd
 
-from domains.genomics.annotation import Span, Transcript
 from domains.genomics.codon import AMINO_ACIDS, amino_acid_tables
 from domains.genomics.config import SimulationConfig
-from domains.genomics.consequence import TERMS, consequence
 from domains.genomics.contig import BASES, Genome
 from domains.genomics.contig_name import ContigNames
+from domains.genomics.simulated_consequence import TERMS, simulated_consequence
 from domains.genomics.source import Reference
+from domains.genomics.transcript import Span, Transcript
 
 # Kyte & Doolittle 1982, hydropathy in the order of AMINO_ACIDS (no stop).
 HYDROPATHY = np.array([kd[a] for a in AMINO_ACIDS[:-1]])
@@ -132,7 +132,7 @@ def _base_effects(
     contig: _Contig, reference: Reference, pos: np.ndarray, alt: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Effect before noise, and index into TERMS, of each substitution."""
-    terms = consequence(reference, contig.name, pos, alt)
+    terms = simulated_consequence(reference, contig.name, pos, alt)
     effect = np.zeros(len(pos))
     before, after = amino_acid_tables()
     site = reference.sites(contig.name)[pos]

@@ -15,12 +15,13 @@ import polars as pl
 from core.contract import Partition
 from core.errors import ConfigError
 from domains.genomics.allele import read_labelled
-from domains.genomics.annotation import Transcript, read_annotation
+from domains.genomics.annotation import read_annotation
 from domains.genomics.channel import CHANNELS, channels_of
 from domains.genomics.codon import coding_sites
 from domains.genomics.config import GenomicsConfig, GenomicsData
 from domains.genomics.contig import GENBANK, Genome, read_genome
 from domains.genomics.split import with_groups
+from domains.genomics.transcript import Transcript
 
 
 class Reference:
@@ -88,6 +89,21 @@ class LabelledSource:
         self.reference = open_reference(config.data)
         used, self._aside = read_labelled(config.data, self.reference.genome)
         self.variants = with_groups(used, config.data.split)
+        self._consequences: pl.DataFrame | None = None
+
+    def consequences(self) -> pl.DataFrame | None:
+        """row, consequence (gravest Sequence Ontology term) of `variants`; None without an
+        annotation."""
+        if not self.reference.transcripts:
+            return None
+        if self._consequences is None:
+            from domains.genomics.consequence import consequences, substitutions
+            from domains.genomics.csq import ConsequenceCaller
+
+            alleles = substitutions(self.reference, self.variants)
+            called = consequences(ConsequenceCaller(self.reference), alleles)
+            self._consequences = called.select(pl.col("key").alias("row"), "consequence")
+        return self._consequences
 
     def select(self, rows: pl.Series) -> pl.DataFrame:
         """`variants` of these row ids, ordered by row."""

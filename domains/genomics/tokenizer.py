@@ -21,15 +21,18 @@ class EffectTokenizer:
         label_kind: regression or classification.
         mean, scale: model unit = (label - mean) / scale; 0 and 1 for classification.
         channels: names of the input channels, in order.
+        damaging: +1 where graver consequences have higher labels in training, -1 where lower, 0
+            where it is not known.
     """
 
     label_kind: str
     mean: float
     scale: float
     channels: tuple[str, ...] = CHANNELS
+    damaging: int = 0
 
     @staticmethod
-    def fit(rows: pl.DataFrame, label_kind: str) -> EffectTokenizer:
+    def fit(rows: pl.DataFrame, label_kind: str, damaging: int = 0) -> EffectTokenizer:
         """Mean and standard deviation of the labels, each counted by its weight.
 
         Args:
@@ -40,7 +43,8 @@ class EffectTokenizer:
         label, weight = rows["label"].to_numpy(), rows["weight"].to_numpy()
         mean = float(np.average(label, weights=weight))
         scale = float(np.sqrt(np.average((label - mean) ** 2, weights=weight)))
-        return EffectTokenizer(label_kind, mean, scale if scale > 0 else 1.0)
+        scale = scale if scale > 0 else 1.0
+        return EffectTokenizer(label_kind, mean, scale, damaging=damaging)
 
     @staticmethod
     def from_dict(state: Mapping[str, Any]) -> EffectTokenizer:
@@ -53,7 +57,11 @@ class EffectTokenizer:
                 "retrain, or use the version of longstrand that wrote the bundle"
             )
         return EffectTokenizer(
-            str(state["label_kind"]), float(state["mean"]), float(state["scale"]), channels
+            str(state["label_kind"]),
+            float(state["mean"]),
+            float(state["scale"]),
+            channels,
+            int(state.get("damaging", 0)),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,6 +70,7 @@ class EffectTokenizer:
             "mean": self.mean,
             "scale": self.scale,
             "channels": list(self.channels),
+            "damaging": self.damaging,
         }
 
     def to_model(self, label: np.ndarray) -> np.ndarray:

@@ -1,22 +1,27 @@
-"""A file of variants to score, on a reference: read in parts, every allele judged."""
+"""Variants to score, on a reference: a file of them or every one of a FASTA, read in parts, every
+allele judged."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from core.contract import Partition
 from core.errors import ConfigError, DataContractError
 from domains.genomics import vcf
 from domains.genomics.allele import SET_ASIDE
-from domains.genomics.config import GenomicsConfig
+from domains.genomics.config import GenomicsConfig, ScoringConfig
+from domains.genomics.same_codon import SAME_CODON, shared_codons
+from domains.genomics.saturation import saturated
 from domains.genomics.source import open_reference
-from domains.genomics.variant_text import open_variants
+from domains.genomics.variant_text import VariantText, open_variants
 from domains.genomics.verdict import FLIPPED, SCORED, judge, judge_record
 
 RECORDS_A_PARTITION = 50_000
@@ -36,7 +41,8 @@ _ALLELES = {
 
 
 class VariantFile:
-    """Variants to score, on the reference that the config names.
+    """Variants to score, on the reference that the config names; with `scoring.saturate` every
+    substitution of the FASTA `path`.
 
     Raises:
         ConfigError: no such file, empty, damaged, nothing with variants in it, or a REF column
@@ -45,10 +51,20 @@ class VariantFile:
 
     def __init__(self, config: GenomicsConfig, path: Path) -> None:
         self.config, self.path = config, path
-        self.text = open_variants(path, config.scoring.columns)
-        self.reference = open_reference(config.data)
         self._read: tuple[int, Iterator[bytes]] | None = None
+        self._shared: dict[str, np.ndarray] | None = None
+        self.data = config.data
+        if config.scoring.saturate is not None:
+            self.data = replace(config.data, source="files", fasta=str(path))
+        self.reference = open_reference(self.data)
+        self.text = self._open(config.scoring)
         self._check_assembly()
+
+    def _open(self, scoring: ScoringConfig) -> VariantText:
+        if scoring.saturate is None:
+            return open_variants(self.path, scoring.columns)
+        self._shared = {}  # every codon is changed at all its places: no news for anybody
+        return saturated(self.path, self.reference.genome, scoring.saturate)
 
     @property
     def header(self) -> Sequence[bytes]:
@@ -61,7 +77,7 @@ class VariantFile:
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of the VCF, the reference and the annotation, and the aliases."""
-        data = self.config.data
+        data = self.data
         digest = hashlib.sha256(json.dumps(dict(data.contig_alias), sort_keys=True).encode())
         for path in (self.path, data.fasta, data.annotation):
             if path is None:
@@ -118,6 +134,17 @@ class VariantFile:
             for i, alt in enumerate(record.alts):
                 out.append((number, i, *here, alt, *verdicts[i]))
         return pl.DataFrame(out, schema=_ALLELES, orient="row")
+
+    def warnings(self, alleles: pl.DataFrame) -> pl.Series:
+        """SAME_CODON for scored alleles whose codon another record changes too, else null."""
+        if self._shared is None:
+            self._shared = shared_codons(self.reference, self.body())
+        out = np.full(len(alleles), None, dtype=object)
+        base, contig, pos = (alleles[c].to_numpy() for c in ("base", "contig", "pos"))
+        for name, shared in self._shared.items():
+            here = (contig == name) & (base >= 0)
+            out[here & np.isin(pos, shared)] = SAME_CODON
+        return pl.Series("warning", out.tolist(), dtype=pl.String)
 
     def _mismatch(self, number: int, record: vcf.Record) -> DataContractError:
         return DataContractError(

@@ -58,6 +58,11 @@ def open_variants(path: Path, columns: Sequence[str] = ()) -> VariantText:
     first = next(lines(), b"")
     if not first:
         raise ConfigError(f"{path}: the file is empty, expected a VCF header")
+    if first.startswith((b">", b"LOCUS ")):
+        raise ConfigError(
+            f"{path}: holds sequence, not variants; config.scoring.saturate=all (or =contig, or "
+            "=contig:start-end) scores every substitution of it"
+        )
     if columns or not first.startswith(b"#"):
         table = variant_table.read_layout(path, first, columns)
         return VariantText(

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from core.training.loader import generator_at
+from core.training.loader import WHOLE, Share, generator_at
 from domains.genomics.contig import UNKNOWN
 from domains.genomics.source import Reference
 from domains.genomics.tokenizer import EffectTokenizer
@@ -85,11 +85,12 @@ class TrainingWindows:
         bases = sum(_bases_around(pos, window) for pos, *_ in self._by_contig.values())
         self.per_epoch = -(-bases // window)
 
-    def batch_at(self, step: int) -> dict[str, Any]:
+    def batch_at(self, step: int, share: Share = WHOLE) -> dict[str, Any]:
         """Windows of step `step` with label and weight float32 [B, window, 4]; weight 0 where
         nothing is known."""
         draw = generator_at(self.seed, step)
-        spans = [self._span(step * self.batch_size + i, draw) for i in range(self.batch_size)]
+        drawn = [self._span(step * self.batch_size + i, draw) for i in range(self.batch_size)]
+        spans = share.of(drawn)
         batch = stack_windows(self.reference, spans, self.window)
         label = np.zeros((len(spans), self.window, 4), dtype=np.float32)
         weight = np.zeros_like(label)

@@ -40,7 +40,7 @@ class ScoreJob:
         from core.bundle import load_bundle
 
         os.chdir(self.folder)
-        build.use_threads(self.threads)
+        build.tune_process(self.threads)
         bundle = load_bundle(self.bundle)
         domain = load_domain(bundle.domain)
         source = domain.open(self.settings, "score", input=self.input, history=self.history)

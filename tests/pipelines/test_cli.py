@@ -32,7 +32,7 @@ def test_a_mistyped_argument_is_named_with_its_nearest_neighbour(
     assert "Traceback" not in outcome.stderr
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "score", "simulate", "registry"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "score", "simulate", "registry", "schedule"])
 def test_help_lists_choices_without_importing_torch(command: Run, name: str) -> None:
     outcome = command(name, "--help", PYTHONPROFILEIMPORTTIME="1")
     assert outcome.code == 0

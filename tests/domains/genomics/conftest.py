@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,33 @@ def bundle(
     return path
 
 
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of 20 resamplings, for tests of what is measured and not of how surely."""
+    from domains.genomics import class_figures, figures
+
+    for module in (class_figures, figures):
+        monkeypatch.setattr(module, "RESAMPLES", 20)
+
+
+@functools.cache
+def _score_config() -> Any:
+    """What `python -m pipelines.score` composes before any argument."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    from pipelines.cli import CONF
+    from pipelines.schema import register_schemas
+
+    register_schemas()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("score")
+    OmegaConf.set_struct(config, False)  # `config.` takes any key; the domain checks them
+    return config
+
+
 def run_score(bundle: Path, input: Path, output: Path, **scoring: Any) -> dict[str, Any]:
     """`python -m pipelines.score` in this process.
 
@@ -96,11 +124,10 @@ def run_score(bundle: Path, input: Path, output: Path, **scoring: Any) -> dict[s
 
     from core.errors import LongstrandError
     from pipelines.cli import exit_code
-    from pipelines.schema import ScoreSchema
     from pipelines.score import score
 
     config = OmegaConf.merge(
-        OmegaConf.structured(ScoreSchema),
+        _score_config(),
         {"bundle": str(bundle), "input": str(input), "output": str(output), "config": scoring},
     )
     try:

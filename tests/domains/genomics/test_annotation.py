@@ -81,7 +81,7 @@ def test_gtf_and_gff3_give_the_same_sites(tmp_path: Path) -> None:
 
 
 def test_substitution_table_equals_translating_the_changed_sequence() -> None:
-    from domains.genomics.annotation import Transcript
+    from domains.genomics.transcript import Transcript
 
     before, after = amino_acid_tables()
     draw = np.random.default_rng(3)

@@ -139,3 +139,22 @@ def test_a_contig_twice_in_a_fasta_is_refused(tmp_path: Path) -> None:
     (tmp_path / "g.fa").write_text(">c\nAC\n>d\nA\n>c\nGT\n")
     with pytest.raises(ConfigError, match="contig c is there 2 times"):
         read_genome(tmp_path / "g.fa")
+
+
+def test_standard_input_is_scored_as_the_file_is(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+    import sys
+
+    (tmp_path / "g.fa").write_text(f">c\n{'ACGT' * 30}\n")
+    text = HEADER + COLUMNS + _record(1, "A", "C,G") + _record(2, "C", "T")
+    (tmp_path / "v.vcf").write_text(text)
+    data = {"source": "files", "fasta": str(tmp_path / "g.fa"), "annotation": None}
+    run_score(bundle, tmp_path / "v.vcf", tmp_path / "file.vcf", data=data)
+    piped = io.TextIOWrapper(io.BytesIO(gzip.compress(text.encode())))
+    monkeypatch.setattr(sys, "stdin", piped)
+    summary = run_score(bundle, Path("-"), tmp_path / "pipe.vcf", data=data)
+    assert summary["scored"] == 3
+    assert (tmp_path / "pipe.vcf").read_bytes() == (tmp_path / "file.vcf").read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} == {"g.fa", "v.vcf", "file.vcf", "pipe.vcf"}

@@ -21,7 +21,7 @@ from core.calibration import Calibration
 from core.contract import Fold, Metric, Panel, Partition, Summary
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig, SparseEncoder
-from core.training.loader import StepLoader, generator_at
+from core.training.loader import WHOLE, Share, StepLoader, generator_at
 from core.training.module import SequenceModule
 
 
@@ -71,7 +71,7 @@ class ToyModule(SequenceModule):
         if journal:
             with open(journal, "a") as f:
                 f.write(json.dumps([self.trainer.global_step, batch["rows"]]) + "\n")
-        return nn.functional.mse_loss(self(batch["x"]), batch["y"])
+        return self.mean(((self(batch["x"]) - batch["y"]) ** 2).sum(), len(batch["y"]))
 
 
 class ToyTask:
@@ -91,11 +91,16 @@ class ToyTask:
     def loader(
         self, source: ToySource, tokenizer: ToyTokenizer, rows: pl.Series, seed: int, steps: int
     ) -> StepLoader:
-        def batch_at(step: int) -> dict[str, Any]:
+        def batch_at(step: int, share: Share = WHOLE) -> dict[str, Any]:
             pick = torch.randint(len(rows), (4,), generator=generator_at(seed, step)).tolist()
-            chosen = rows.gather(pick)
+            chosen = rows.gather(share.of(pick))
             y = torch.tensor(source.frame[chosen.to_list()]["y"].to_list()) - tokenizer.mean
-            return {"x": source.inputs(chosen), "y": y, "rows": chosen.to_list(), "tokens": 32}
+            return {
+                "x": source.inputs(chosen),
+                "y": y,
+                "rows": chosen.to_list(),
+                "tokens": 8 * len(y),
+            }
 
         return StepLoader(batch_at, steps)
 

@@ -1,0 +1,54 @@
+"""A gene model: where a transcript's exons and its coding sequence lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Span = tuple[int, int]
+# A gap this short between coding parts is ribosomal slippage, not an intron.
+SHORTEST_INTRON = 10
+
+
+@dataclass
+class Transcript:
+    """One gene model.
+
+    Attributes:
+        contig: name in the FASTA.
+        strand: +1 or -1.
+        exons: ascending spans.
+        cds: coding spans in the order of translation; they may overlap (ribosomal slippage).
+        frame: bases to skip at the start of the CDS until the first whole codon.
+        gene: name of the gene, empty where the file tells none.
+    """
+
+    name: str
+    contig: str
+    strand: int
+    exons: list[Span] = field(default_factory=list)
+    cds: list[Span] = field(default_factory=list)
+    frame: int = 0
+    gene: str = ""
+
+    def coding_positions(self) -> np.ndarray:
+        """int64 [n] contig positions in the order of translation, from the first whole codon."""
+        parts = [np.arange(a, b)[:: self.strand] for a, b in self.cds]
+        return np.concatenate(parts)[self.frame :] if parts else np.empty(0, dtype=np.int64)
+
+    def introns(self) -> list[Span]:
+        """Ascending gaps between exons."""
+        gaps = zip(self.exons[:-1], self.exons[1:], strict=True)
+        return [(a[1], b[0]) for a, b in gaps if b[0] - a[1] >= SHORTEST_INTRON]
+
+
+def merged(spans: list[Span]) -> list[Span]:
+    """Ascending union; touching spans are joined."""
+    out: list[Span] = []
+    for start, end in sorted(spans):
+        if out and start <= out[-1][1]:
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((start, end))
+    return out

@@ -1,0 +1,3 @@
+from pipelines.schedule.command import main
+
+main()

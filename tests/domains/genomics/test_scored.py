@@ -1,0 +1,103 @@
+"""The scored file says what its numbers mean, what each allele does, and where it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.domains.genomics.conftest import run_score
+from tests.domains.genomics.test_consequence import GENE, _gff3
+
+RECORDS = [
+    (24, "A", "C,G"),
+    (26, "G", "A"),
+    (28, "A", "T"),
+    (70, "C", "T,<DEL>"),
+    (110, "C", "CA,N"),
+]
+
+
+@pytest.fixture
+def scored(tmp_path: Path, bundle: Path) -> Any:
+    (tmp_path / "g.fa").write_text(f">c\n{GENE}\n")
+    (tmp_path / "g.gff3").write_text(_gff3())
+    lines = [f"chr_c\t{pos}\t.\t{ref}\t{alt}\t.\t.\t." for pos, ref, alt in RECORDS]
+    header = ["##fileformat=VCFv4.3", "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"]
+    (tmp_path / "in.vcf").write_text("\n".join([*header, *lines]) + "\n")
+    data = {
+        "source": "files",
+        "fasta": str(tmp_path / "g.fa"),
+        "annotation": str(tmp_path / "g.gff3"),
+        "contig_alias": {"chr_c": "c"},
+    }
+
+    def run(name: str) -> dict[str, Any]:
+        return run_score(bundle, tmp_path / "in.vcf", tmp_path / name, data=data)
+
+    return run
+
+
+def test_each_allele_has_its_consequence_and_shared_codons_a_warning(
+    tmp_path: Path, scored: Any
+) -> None:
+    import pysam
+
+    assert scored("out.vcf.gz")["scored"] == 5
+    with pysam.VariantFile(str(tmp_path / "out.vcf.gz")) as variants:
+        assert variants.header.info["LS_CSQ"].number == "A"
+        records = list(variants)
+    told = [r.info["LS_CSQ"] for r in records]
+    assert told[0] == (
+        "start_lost|ABC1|T1|c.1A>C|p.Met1?",
+        "start_lost|ABC1|T1|c.1A>G|p.Met1?",
+    )
+    assert told[3][1] == "."
+    assert told[4] == ("intergenic_variant||||", ".")
+    warned = [r.info.get("LS_WARNING") for r in records]
+    assert warned == [("SAME_CODON",), ("SAME_CODON",), None, None, None]
+
+
+def test_the_header_says_unit_direction_reference_strand_and_use(
+    tmp_path: Path, scored: Any, bundle: Path
+) -> None:
+    from core.bundle import load_bundle
+
+    scored("out.vcf")
+    text = (tmp_path / "out.vcf").read_text()
+    effect = next(line for line in text.splitlines() if "ID=LS_EFFECT" in line)
+    assert "in the unit of EFFECT" in effect and "higher is more damaging" in effect
+    for line in (
+        f"##longstrandModel={load_bundle(bundle).version}",
+        "##longstrandReference=g.fa",
+        "##longstrandUse=Research use only",
+        "##longstrandStrand=",
+    ):
+        assert text.count(line) == 1
+
+
+def test_parquet_has_the_scores_of_the_vcf_with_keys(tmp_path: Path, scored: Any) -> None:
+    import pysam
+
+    summary, again = scored("out.parquet"), scored("out.vcf")
+    assert (summary["rows"], summary["scored"], summary["reasons"]) == (
+        again["rows"],
+        again["scored"],
+        again["reasons"],
+    )
+    table = pl.read_parquet(tmp_path / "out.parquet")
+    assert "##longstrandModel" in pl.read_parquet_metadata(tmp_path / "out.parquet")["longstrand"]
+    assert table.select("record", "alternative", "chrom", "pos", "alt").rows()[:3] == [
+        (1, 1, "chr_c", 24, "C"),
+        (1, 2, "chr_c", 24, "G"),
+        (2, 1, "chr_c", 26, "A"),
+    ]
+    with pysam.VariantFile(str(tmp_path / "out.vcf")) as variants:
+        effects = [e for r in variants for e in r.info["LS_EFFECT"]]
+    assert [e is None for e in effects] == table["effect"].is_null().to_list()
+    assert [e for e in effects if e is not None] == pytest.approx(
+        table["effect"].drop_nulls().to_list(), rel=1e-5
+    )
+    assert table["consequence"][0] == "start_lost"
