@@ -65,9 +65,10 @@ def test_ten_chunks_equal_one_pass(scorer, events, module, tokenizer, task, sour
 
 
 def test_event_by_event_equals_one_pass(scorer, events):
-    one = scorer.push(events)
+    few = events.head(EVENTS // 3)
+    one = scorer.push(few)
     scorer.past = None
-    np.testing.assert_allclose(pieces(scorer, events, 1), one, atol=1e-5)
+    np.testing.assert_allclose(pieces(scorer, few, 1), one, atol=1e-5)
 
 
 def test_state_survives_as_bytes(scorer, events):
