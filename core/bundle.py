@@ -5,6 +5,7 @@ model.safetensors  weights
 tokenizer.json     what was fitted on training rows
 calibration.json   raw number -> score
 metrics.json       Metric rows, floors among them
+reference.json     what later rows are compared with (core.drift)
 MODEL_CARD.md      for people
 SHA256SUMS         of all the above, in the format of sha256sum(1)
 """
@@ -29,7 +30,7 @@ from core.calibration import Calibration
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
 
-FORMAT = 1
+FORMAT = 2
 _REQUIRED = {
     "format": int,
     "domain": str,
@@ -60,6 +61,7 @@ class Bundle:
     tokenizer: dict[str, Any]
     calibration: Calibration
     metrics: list[dict[str, Any]]
+    reference: list[dict[str, Any]]
     version: str
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -99,6 +101,7 @@ def write_bundle(
     tokenizer: Mapping[str, Any],
     calibration: Calibration,
     metrics: Sequence[Mapping[str, Any]],
+    reference: Sequence[Mapping[str, Any]],
     model_card: str,
 ) -> None:
     """Write a bundle whole or not at all: into a temporary folder beside `path`, then renamed.
@@ -121,6 +124,7 @@ def write_bundle(
     _write_json(temporary / "tokenizer.json", dict(tokenizer))
     _write_json(temporary / "calibration.json", calibration.to_dict())
     _write_json(temporary / "metrics.json", list(metrics))
+    _write_json(temporary / "reference.json", list(reference))
     (temporary / "MODEL_CARD.md").write_text(model_card)
     sums = "".join(f"{file_sum(temporary / name)}  {name}\n" for name in FILES)
     (temporary / "SHA256SUMS").write_text(sums)
@@ -135,6 +139,9 @@ def load_bundle(path: Path) -> Bundle:
         ConfigError: not a bundle, a file missing or changed, or written in an unknown format.
     """
     path = Path(path)
+    # Another format may have other files: that is the first thing to tell.
+    if (path / "bundle.yaml").is_file():
+        _check_format(path, yaml.safe_load((path / "bundle.yaml").read_text()))
     verify_bundle(path)
     manifest = yaml.safe_load((path / "bundle.yaml").read_text())
     _check_manifest(path, manifest)
@@ -150,11 +157,12 @@ def load_bundle(path: Path) -> Bundle:
         tokenizer=json.loads((path / "tokenizer.json").read_text()),
         calibration=Calibration.from_dict(json.loads((path / "calibration.json").read_text())),
         metrics=json.loads((path / "metrics.json").read_text()),
+        reference=json.loads((path / "reference.json").read_text()),
         version=bundle_version(path),
     )
 
 
-def _check_manifest(path: Path, manifest: Any) -> None:
+def _check_format(path: Path, manifest: Any) -> None:
     where = path / "bundle.yaml"
     if not isinstance(manifest, dict):
         raise ConfigError(f"{where}: found no mapping; expected the keys {', '.join(_REQUIRED)}")
@@ -163,6 +171,10 @@ def _check_manifest(path: Path, manifest: Any) -> None:
             f"{where}: format {manifest.get('format')!r}, this version reads format {FORMAT}; "
             "use the version of longstrand that wrote it, or retrain"
         )
+
+
+def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    where = path / "bundle.yaml"
     for key, kind in _REQUIRED.items():
         if not isinstance(manifest.get(key), kind):
             raise ConfigError(

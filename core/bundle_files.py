@@ -14,6 +14,7 @@ FILES = (
     "tokenizer.json",
     "calibration.json",
     "metrics.json",
+    "reference.json",
     "MODEL_CARD.md",
 )
 

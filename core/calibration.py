@@ -12,6 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from core.errors import LongstrandError
 
 Kind = Literal["identity", "platt"]
+BINS = 10
+"""Of a calibration error."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +58,22 @@ def fit_platt(raw: np.ndarray, label: np.ndarray) -> Calibration:
     # C so large that its penalty is far below the precision of the fit.
     fitted = LogisticRegression(C=1e9, max_iter=1000).fit(np.asarray(raw)[:, None], label)
     return Calibration("platt", float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+
+
+def calibration_error(
+    score: np.ndarray, label: np.ndarray, weight: np.ndarray, mass: np.ndarray
+) -> float:
+    """How far scores lie from labels where they are averaged: the sum over ten bins of |sum of
+    score - label|, in units of the labels' own spread about their mean. 0 is perfect.
+
+    Args:
+        score, label, weight: [n]; weight says how often a row counts.
+        mass: [n], not negative; every bin of rising score has the same sum of it. Ones give bins
+            of equal counts; the scores themselves suit probabilities of something rare.
+    """
+    order = np.argsort(score, kind="stable")
+    total = np.cumsum(mass[order])
+    bins = np.minimum((total / max(total[-1], 1e-300) * BINS).astype(int), BINS - 1)
+    excess = np.bincount(bins, (weight * (score - label))[order], minlength=BINS)
+    mean = np.average(label, weights=weight) if weight.sum() else 0.0
+    return float(np.abs(excess).sum() / max(np.sum(weight * np.abs(label - mean)), 1e-300))

@@ -6,12 +6,14 @@ format); core owns encoder, training and bundle bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
     from core.attention import Pattern
@@ -35,6 +37,38 @@ class Fold:
     train: pl.Series
     validation: pl.Series
     test: pl.Series
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What a retraining works on.
+
+    Args:
+        fold: the challenger's training and validation rows; test is the newest rows with known
+            labels, which neither it nor the champion has learned from.
+        fresh: rows that came after the champion's, labelled or not.
+    """
+
+    fold: Fold
+    fresh: pl.Series
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """How models are compared on the same n labelled rows.
+
+    Args:
+        figures: by name, a figure of [n] row weights; higher is better. The first is the one that
+            counts unless the configuration names another.
+        calibration: error of the scores by [n] row weights; 0 is perfect.
+        groups: [n] integers; rows of one group are drawn together in a bootstrap.
+        slices: by name, [n] bool: parts of the rows on which no model may be worse.
+    """
+
+    figures: Mapping[str, Callable[[np.ndarray], float]]
+    calibration: Callable[[np.ndarray], float]
+    groups: np.ndarray
+    slices: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -101,14 +135,17 @@ class Source(Protocol):
 
     def fingerprint(self) -> str: ...
     def rows(self) -> pl.LazyFrame:
-        """Columns row (int64), group, time or locus, label, weight."""
+        """Columns row (int64), group, time (where rows have one) or locus, label, weight."""
         ...
 
     def set_aside(self) -> pl.LazyFrame:
         """Columns file, row, column, found, expected."""
         ...
 
-    def reference_statistics(self) -> pl.DataFrame: ...
+    def fields(self, rows: pl.Series) -> pl.DataFrame:
+        """What drift is measured on: these rows, one column a field, numbers or text; nothing
+        that tells one person or entity from another."""
+        ...
 
 
 class Input(Protocol):
@@ -184,6 +221,19 @@ class Task(Protocol):
         """Labelled rows of `source`, perhaps another file, that lie in such intervals."""
         ...
 
+    def challenge(self, source: Any, seen: Sequence[str]) -> Challenge:
+        """The fold that judges a challenger against a champion with the label intervals `seen`
+        (none: there is no champion yet).
+
+        Raises:
+            TooFewLabelsError: no labels to learn from, or none to judge by.
+        """
+        ...
+
+    def yardstick(self, source: Any, predictions: pl.DataFrame) -> Yardstick:
+        """Of labelled predictions (columns of `predict`, plus score)."""
+        ...
+
     def scorer(self, bundle: Bundle, source: Any) -> Scorer: ...
     def panels(self, source: Any, predictions: pl.DataFrame) -> list[Panel]: ...
 
@@ -214,6 +264,11 @@ class Domain(Protocol):
 
     def simulated(self, config: Any, out: Path) -> Any:
         """The same config with its data pointing at the files that `simulate` wrote to `out`."""
+        ...
+
+    def as_of(self, config: Any, day: date) -> Any:
+        """The same config as that day began: no later row, no label that was not known yet, and
+        the newest labels as the test. A domain without time leaves it as it is."""
         ...
 
     def carried(self, config: Any) -> Any:

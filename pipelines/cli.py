@@ -37,6 +37,7 @@ from pipelines.schema import register_schemas
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 _OPEN = ("config.", "note.")
+_OF_A_DOMAIN = ("train", "simulate", "sweep", "retrain")
 Command = Callable[[DictConfig], dict[str, Any]]
 
 log = logging.getLogger("longstrand")
@@ -163,7 +164,7 @@ def _without_schema_groups() -> Iterator[None]:
 
 def _with_help_domain(arguments: list[str], config_name: str) -> list[str]:
     # Help composes the configuration, which needs some domain to be composed at all.
-    needs_domain = config_name in ("train", "simulate")
+    needs_domain = config_name in _OF_A_DOMAIN
     asks = {"--help", "-h", "--info", "--hydra-help"} & set(arguments)
     if needs_domain and asks and not any(a.startswith("domain=") for a in arguments):
         return [*arguments, f"domain={domain_names()[0]}"]
@@ -210,7 +211,7 @@ def suggestions(arguments: list[str], config_name: str) -> list[str]:
 
 
 def _known_keys(config_name: str, overrides: list[str]) -> set[str]:
-    if config_name in ("train", "simulate") and not any(o.startswith("domain=") for o in overrides):
+    if config_name in _OF_A_DOMAIN and not any(o.startswith("domain=") for o in overrides):
         overrides = [*overrides, f"domain={domain_names()[0]}"]
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from core.contract import Fold, Source, Task
+from core.contract import Fold, Metric, Source, Task
+from core.errors import ConfigError
 from core.training import launch
 from pipelines import build, runs
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
     from core.training.module import SequenceModule
 
@@ -28,6 +32,7 @@ class Lesson:
         folder: where tokenizer.json, calibration.json, model.safetensors and, where the fold has
             test rows, test.parquet come to lie.
         logs: where the loss is followed.
+        start: a bundle whose tokenizer and weights the training begins with; None begins anew.
     """
 
     config: DictConfig
@@ -38,6 +43,7 @@ class Lesson:
     seed: int
     folder: Path
     logs: Path
+    start: Bundle | None = None
 
 
 def learn(lesson: Lesson) -> None:
@@ -70,10 +76,10 @@ def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:
 
     config, source, task = lesson.config, lesson.source, lesson.task
     lesson.folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = task.fit_tokenizer(source, lesson.fold.train)
     lightning.seed_everything(lesson.seed, verbose=False)
+    tokenizer, module = _first(lesson)
     module = fit(
-        task.module(tokenizer, lesson.encoder),
+        module,
         task.loader(source, tokenizer, lesson.fold.train, lesson.seed, config.trainer.steps),
         build.optimiser(config.trainer),
         build.fitting(config.trainer),
@@ -82,6 +88,22 @@ def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:
         _loggers(lesson),
     )
     return tokenizer, module
+
+
+def _first(lesson: Lesson) -> tuple[Any, Any]:
+    if lesson.start is not None:
+        from core.bundle import restore
+
+        try:
+            tokenizer, module = restore(lesson.start, lesson.task)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{lesson.start.path}: its weights do not fit this configuration ({error}); keep "
+                "the model and the domain as they were, or begin anew (init=null)"
+            ) from error
+        return tokenizer, module.train()
+    tokenizer = lesson.task.fit_tokenizer(lesson.source, lesson.fold.train)
+    return tokenizer, lesson.task.module(tokenizer, lesson.encoder)
 
 
 def _loggers(lesson: Lesson) -> list[Any]:
@@ -103,6 +125,49 @@ def predicted(
     mine = rows[launch.rank() * size : (launch.rank() + 1) * size]
     part = lesson.task.predict(module, lesson.source, tokenizer, mine) if len(mine) else None
     return pl.concat([frame for frame in gathered(part) if frame is not None])
+
+
+def write_model(
+    bundle: Path,
+    folder: Path,
+    manifest: Mapping[str, Any],
+    encoder: EncoderConfig,
+    metrics: Sequence[Metric],
+    reference: Sequence[Mapping[str, Any]],
+) -> None:
+    """The bundle of what `learn` left in `folder`."""
+    from safetensors.torch import load_file
+
+    from core.bundle import write_bundle
+    from core.calibration import Calibration
+    from pipelines.model_card import model_card
+
+    calibration = json.loads((folder / "calibration.json").read_text())
+    write_bundle(
+        bundle,
+        manifest=manifest,
+        encoder=encoder,
+        weights=load_file(str(folder / "model.safetensors")),
+        tokenizer=json.loads((folder / "tokenizer.json").read_text()),
+        calibration=Calibration.from_dict(calibration),
+        metrics=[asdict(m) for m in metrics],
+        reference=reference,
+        model_card=model_card(manifest, encoder, metrics),
+    )
+
+
+def reference_of(source: Source, fold: Fold, predictions: pl.DataFrame) -> list[dict[str, Any]]:
+    """What later rows are compared with: the fields and labels that were learned from, and the
+    scores of rows that were not."""
+    import polars as pl
+
+    from core.drift import references
+
+    chosen = pl.col("row").is_in(fold.train.implode())
+    labels = source.rows().filter(chosen).select(pl.col("label").cast(pl.Float64)).collect()
+    scores = predictions.select(pl.col("score").cast(pl.Float64))
+    fields = source.fields(fold.train)
+    return [*references(fields), *references(scores), *references(labels)]
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:

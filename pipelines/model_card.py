@@ -21,7 +21,8 @@ A sparse transformer encoder: {encoder}.
 Data fingerprint `{fingerprint}`. Labels seen: {seen}.
 
 ## Figures on held-out rows
-Each beside its floors (models that take no learning worth the name) on the same rows.
+Each beside other models on the same rows: its floors, which take no learning worth the name, or the
+champion that it was to replace.
 
 {table}
 

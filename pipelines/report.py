@@ -31,10 +31,9 @@ code {{ background: #f2f4f5; padding: .1rem .3rem; }}
 </style></head><body>
 <h1>{title}</h1>
 <p>Run of {created}. Data <code>{fingerprint}</code>.</p>
-<h2>Held-out figures beside their floors</h2>
+<h2>{heading}</h2>
 {table}
-<p>Intervals are 95 %. A floor is a model that takes no learning worth the name, measured on the
-same rows.</p>
+<p>Intervals are 95 %. {note}</p>
 {tables}
 <h2>Charts</h2>
 <div class="grid">
@@ -42,6 +41,10 @@ same rows.</p>
 </div>
 </body></html>
 """
+
+
+HEADING = "Held-out figures beside their floors"
+FLOORS = "A floor is a model that takes no learning worth the name, measured on the same rows."
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,20 @@ def write_report(
     metrics: Sequence[Metric],
     panels: Sequence[Panel],
     tables: Sequence[Table] = (),
+    heading: str = HEADING,
+    note: str = FLOORS,
 ) -> None:
-    """Write the page whole or not at all."""
+    """Write the page whole or not at all.
+
+    Args:
+        heading, note: above and below the table of metrics.
+    """
     page = _PAGE.format(
         title=html.escape(title),
         created=html.escape(manifest["created"]),
         fingerprint=html.escape(manifest["fingerprint"]),
+        heading=html.escape(heading),
+        note=html.escape(note),
         table=_table(metrics),
         tables="\n".join(_other_table(t) for t in tables),
         figures="\n".join(_figure(p) for p in panels),

@@ -102,6 +102,39 @@ class TrainSchema(JobSchema):
 
 
 @dataclass
+class SweepSchema:
+    """What a trial may change, and what it is judged by on validation rows.
+
+    `metric` is `loss`, or a name among the task's metrics with its `direction`; `folds` is how
+    many folds a trial trains, all that have a test where null; `batches` is how many the loss is
+    the mean of.
+    """
+
+    metric: str = "loss"
+    direction: str = "minimize"
+    folds: int | None = 1
+    batches: int = 50
+    space: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class SweepCommandSchema:
+    """python -m pipelines.sweep"""
+
+    domain: Any = MISSING
+    model: Any = MISSING
+    attention: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    sweep: Any = MISSING
+    n_trials: int = 20
+    study: str = MISSING
+    seed: int = 0
+    threads: int = 0
+    needs: str | None = None
+
+
+@dataclass
 class SimulateSchema:
     """python -m pipelines.simulate. A domain may choose its model, attention and trainer, so the
     groups are here to be chosen from; simulating uses none of them."""
@@ -200,11 +233,47 @@ class ScheduleSchema:
     cluster: ClusterSchema = field(default_factory=ClusterSchema)
 
 
+@dataclass
+class GateSchema:
+    """See pipelines.retrain.gate."""
+
+    metric: str | None = None
+    min_gain: float = 0.0
+    confidence: float = 0.95
+    calibration_slack: float = 0.05
+    repeats: int = 400
+
+
+@dataclass
+class RetrainSchema(JobSchema):
+    """python -m pipelines.retrain"""
+
+    domain: Any = MISSING
+    model: Any = MISSING
+    attention: Any = MISSING
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    registry: Any = MISSING
+    as_of: str = MISSING
+    name: str | None = None
+    init: str | None = None
+    force: bool = False
+    dry_run: bool = False
+    gate: GateSchema = field(default_factory=GateSchema)
+    seed: int = 0
+    threads: int = 0
+    needs: str | None = None
+    runs: str = MISSING
+
+
 _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "train"): TrainSchema,
     ("schema", "simulate"): SimulateSchema,
+    ("schema", "sweep"): SweepSchema,
+    ("schema", "sweep_command"): SweepCommandSchema,
     ("schema", "evaluate"): EvaluateSchema,
     ("schema", "score"): ScoreSchema,
+    ("schema", "retrain"): RetrainSchema,
     ("schema", "schedule"): ScheduleSchema,
     ("schema", "model"): ModelSchema,
     ("schema", "trainer"): TrainerSchema,

@@ -124,12 +124,13 @@ def _held(work: Path) -> Iterator[None]:
     work.mkdir(parents=True, exist_ok=True)
     folder = os.open(work, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockHeldError(
+                f"{work}: another process is scoring to this output; wait for it"
+            ) from None
         yield
-    except BlockingIOError:
-        raise LockHeldError(
-            f"{work}: another process is scoring to this output; wait for it"
-        ) from None
     finally:
         os.close(folder)
 

@@ -15,6 +15,7 @@ from core.contract import Panel
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 46
 LETTER = 6.5  # width of a character in pixels, about
+LEGEND = 0.2  # share of the height that bars leave to the names of their series
 FEW = 60  # points up to this many are drawn large
 PALETTE = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#c98a1b", "#5b5f62")
 
@@ -137,7 +138,9 @@ def _points(panel: Panel) -> str:
 def _bars(panel: Panel) -> str:
     labels = [str(v) for v in panel.data[panel.x].unique(maintain_order=True)]
     series = _series(panel)
-    y = Axis(*_span(panel.data[panel.y].cast(pl.Float64).to_list(), True), HEIGHT - BOTTOM, TOP)
+    low, high = _span(panel.data[panel.y].cast(pl.Float64).to_list(), True)
+    room = LEGEND * (high - low) * (panel.series is not None)
+    y = Axis(low, high + room, HEIGHT - BOTTOM, TOP)
     slot = (WIDTH - RIGHT - LEFT) / len(labels)
     bar = 0.8 * slot / len(series)
     parts = [_axes(None, y, panel.x, panel.y)]

@@ -7,7 +7,6 @@ predictions and a report. With no data given it trains on the domain's simulator
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -21,7 +20,7 @@ from core.errors import ConfigError, DataContractError
 from core.training import launch
 from pipelines import build, choose, cli, runs
 from pipelines.domains import load_domain
-from pipelines.learn import Lesson, learn, write_parquet
+from pipelines.learn import Lesson, learn, reference_of, write_model, write_parquet
 from pipelines.log import about, stage
 from pipelines.tries import Bench, fold_seed
 
@@ -216,18 +215,12 @@ def _finish(
     job: Job, settings: Any, last: Fold, predictions: pl.DataFrame, metrics: list[Metric]
 ) -> None:
     """Write predictions, metrics, bundle and, last, the report: its presence marks the end."""
-    from safetensors.torch import load_file
-
-    from core.bundle import write_bundle
-    from core.calibration import Calibration
     from pipelines.choice_report import choice_panels, choice_table
-    from pipelines.model_card import model_card
     from pipelines.report import write_report
 
     path = job.run.path
     write_parquet(predictions, path / "predictions.parquet")
-    rows = [asdict(m) for m in metrics]
-    runs.write_json(path / "metrics.json", rows)
+    runs.write_json(path / "metrics.json", [asdict(m) for m in metrics])
     folder, encoder = path / "checkpoints" / last.name, job.encoders[last.name]
     manifest = {
         "domain": job.config.domain.name,
@@ -237,16 +230,8 @@ def _finish(
         "label_intervals": job.task.label_intervals(job.source, last),
         "config": plain(settings),
     }
-    write_bundle(
-        job.run.bundle,
-        manifest=manifest,
-        encoder=encoder,
-        weights=load_file(str(folder / "model.safetensors")),
-        tokenizer=json.loads((folder / "tokenizer.json").read_text()),
-        calibration=Calibration.from_dict(json.loads((folder / "calibration.json").read_text())),
-        metrics=rows,
-        model_card=model_card(manifest, encoder, metrics),
-    )
+    reference = reference_of(job.source, last, predictions)
+    write_model(job.run.bundle, folder, manifest, encoder, metrics, reference)
     panels = job.task.panels(job.source, predictions)
     tables = []
     if job.choice is not None:

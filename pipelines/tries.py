@@ -20,6 +20,7 @@ from pipelines import build, runs
 
 if TYPE_CHECKING:
     from core.model.encoder import EncoderConfig
+    from core.training.loader import StepLoader
     from core.training.module import SequenceModule
 
 
@@ -91,15 +92,19 @@ class Bench:
         return Try(steps, self._loss(module, tokenizer, fold, seed), 1 / float(rate))
 
     def _loss(self, module: SequenceModule, tokenizer: Any, fold: Fold, seed: int) -> float:
-        """Mean over batches of the validation rows, the same for every encoder."""
-        import torch
-        from pytorch_lightning.utilities import move_data_to_device
-
         batches = self.config.attention.tries.batches
         loader = self.task.loader(self.source, tokenizer, fold.validation, seed, batches)
-        with torch.no_grad():
-            losses = [module.loss(move_data_to_device(b, module.device)) for b in loader]
-        return float(torch.stack(losses).double().mean())
+        return mean_loss(module, loader)
+
+
+def mean_loss(module: SequenceModule, loader: StepLoader) -> float:
+    """Of a trained module over batches of rows that it was not trained on."""
+    import torch
+    from pytorch_lightning.utilities import move_data_to_device
+
+    with torch.no_grad():
+        losses = [module.loss(move_data_to_device(b, module.device)) for b in loader]
+    return float(torch.stack(losses).double().mean())
 
 
 def fold_seed(config: DictConfig, index: int) -> int:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import ConfigError
-from domains.finance.config import FinanceConfig, check_config
+from domains.finance.config import FinanceConfig, check_config, parse_day
 
 if TYPE_CHECKING:
     from domains.finance.files import TransactionFiles
-    from domains.finance.source import TransactionSource
+    from domains.finance.labelled import TransactionSource
     from domains.finance.task import FraudTask
+
+DAY = 86_400_000_000
 
 
 class FinanceDomain:
@@ -37,8 +40,8 @@ class FinanceDomain:
             DataContractError: the file breaks the contract as a whole.
         """
         from domains.finance.files import TransactionFiles
+        from domains.finance.labelled import TransactionSource
         from domains.finance.schema import named_schema
-        from domains.finance.source import TransactionSource
 
         check_config(config)
         data = config.data
@@ -51,7 +54,8 @@ class FinanceDomain:
         schema = named_schema(data)
         _check_views(config, dict(schema.entities))
         if purpose == "train":
-            return TransactionSource(Path(input), schema)
+            until = parse_day("data.until", data.until) if data.until else None
+            return TransactionSource(Path(input), schema, until)
         return TransactionFiles(Path(input), schema, history)
 
     def task(self, config: FinanceConfig) -> FraudTask:
@@ -76,13 +80,26 @@ class FinanceDomain:
         )
         return replace(config, data=data)
 
+    def as_of(self, config: FinanceConfig, day: date) -> FinanceConfig:
+        """The test is the last `split.retrain_days` days with known labels; labels of training and
+        of calibration were known when it began."""
+        from domains.finance.schema import named_schema
+
+        delay = timedelta(days=-(-named_schema(config.data).label_delay // DAY))
+        until = day - delay
+        start = until - timedelta(days=config.split.retrain_days)
+        dates = {"train_before": start - delay, "test_from": start, "test_until": until}
+        split = replace(config.split, **{name: str(value) for name, value in dates.items()})
+        return replace(config, data=replace(config.data, until=str(day)), split=split)
+
     def carried(self, config: FinanceConfig) -> FinanceConfig:
-        """An absolute path, and the schema itself in place of its file."""
+        """An absolute path, and the schema itself in place of its file; all of its rows, whatever
+        day the training knew it at."""
         from domains.finance.schema import named_schema
 
         data, roles = config.data, named_schema(config.data).to_dict()
         path = str(Path(_needed("domain.data.path", data.path, "name a file")).resolve())
-        return replace(config, data=replace(data, path=path, schema=None, roles=roles))
+        return replace(config, data=replace(data, path=path, schema=None, roles=roles, until=None))
 
 
 def _needed(where: str, value: str | None, advice: str) -> str:

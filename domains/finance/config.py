@@ -39,10 +39,12 @@ class FinanceData:
 
     Args:
         source: `files` reads `path`; `simulated` is what `simulate` writes.
-        path: CSV or Parquet file.
+        path: CSV or Parquet file; to train, a folder of them or a glob too.
         schema: YAML file that maps its columns to roles, or the name of a ready one
             (domains/finance/schemas: handbook, sparkov, simulated).
         roles: the schema itself, used where `schema` names none; bundles carry it so.
+        until: to train, rows from this UTC day on are left out, and labels that were not yet
+            known when it began are hidden.
         seed, customers, terminals, days: of the simulator.
     """
 
@@ -50,6 +52,7 @@ class FinanceData:
     path: str | None = None
     schema: str | None = None
     roles: dict[str, Any] = field(default_factory=dict)
+    until: str | None = None
     seed: int = 0
     customers: int = 1000
     terminals: int = 2000
@@ -63,14 +66,19 @@ class Split:
     Args:
         train_before: rows from this day on are never learned from. The last `validation_days`
             before it calibrate; rows whose label was not yet known when those began are left out.
+            0 leaves scores as the loss makes them and learns from all rows before `train_before`.
         test_from, test_until: the test is every row from the first day up to, not including, the
             second. The label delay must fit between `train_before` and `test_from`.
+        train_from: rows before this day are history only; null is the first day there is.
+        retrain_days: days of the test of a retraining, which sets the other dates itself.
     """
 
     train_before: str = "2024-03-04"
     test_from: str = "2024-03-11"
     test_until: str = "2024-03-31"
     validation_days: int = 5
+    retrain_days: int = 28
+    train_from: str | None = None
 
 
 def _default_views() -> list[View]:
@@ -129,6 +137,8 @@ def check_config(config: FinanceConfig) -> None:
     for view in config.views:
         where = f"window of view {view.name}"
         _require(view.window is None or view.window >= 1, where, view.window, "null or at least 1")
+    if data.until is not None:
+        parse_day("data.until", data.until)
     _check_split(config.split)
 
 
@@ -149,7 +159,12 @@ def _check_split(split: Split) -> None:
     text = f"{split.train_before}, {split.test_from}, {split.test_until}"
     wanted = "train_before <= test_from < test_until"
     _require(days[0] <= days[1] < days[2], "split", text, wanted)
-    _require(split.validation_days >= 1, "split.validation_days", split.validation_days, ">= 1")
+    for name, least in (("validation_days", 0), ("retrain_days", 1)):
+        value = getattr(split, name)
+        _require(value >= least, f"split.{name}", value, f">= {least}")
+    if split.train_from is not None:
+        first, text = parse_day("split.train_from", split.train_from), split.train_from
+        _require(first < days[0], "split.train_from", text, f"before {split.train_before}")
 
 
 def parse_day(where: str, text: str) -> date:

@@ -3,11 +3,10 @@ the past-only aggregates of the Fraud Detection Handbook (Le Borgne et al. 2022,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from domains.finance.stream import DAY, KeyOrder, Stream
+from domains.finance.past import Past
+from domains.finance.stream import DAY, Stream
 
 DAYS = (1, 7, 30)
 
@@ -26,39 +25,12 @@ def aggregate_features(stream: Stream, amount: np.ndarray, delay: int) -> np.nda
     columns = [amount, weekend.astype(np.float64), (hour <= 6).astype(np.float64)]
     fraud = (stream.label == 1).astype(np.float64)
     for view in range(stream.keys.shape[1]):
-        past = _Past(stream, view)
+        past = Past(stream.keys[:, view], stream.time)
+        dark = past.known(delay)
         for days in DAYS:
-            count, total = past.sums([np.ones(len(stream)), amount], days * DAY, 0)
-            columns += [count, total / np.maximum(count, 1)]
-            count, frauds = past.sums([np.ones(len(stream)), fraud], delay + days * DAY, delay)
-            columns += [count, frauds / np.maximum(count, 1)]
+            columns += past.count_and_mean(amount, past.known(days * DAY), past.here + 1)
+            columns += past.count_and_mean(fraud, past.known(delay + days * DAY), dark)
     return np.stack(columns, axis=1)
-
-
-class _Past:
-    """Sums over windows of one key's past by one search in (key, time) order."""
-
-    def __init__(self, stream: Stream, view: int) -> None:
-        self.order = KeyOrder.of(stream.keys[:, view])
-        time = stream.time[self.order.order] - stream.time.min()
-        self.span = int(time.max()) + 1000 * DAY
-        self.first = self.order.first[self.order.order]
-        _, code = np.unique(self.first, return_inverse=True)
-        self.key = code.astype(np.int64) * self.span + time
-
-    def sums(self, values: Sequence[np.ndarray], start: int, end: int) -> list[np.ndarray]:
-        """[n] sums over events with now - start < time <= now - end; `end` 0 includes now."""
-        low = np.maximum(np.searchsorted(self.key, self.key - start, side="right"), self.first)
-        here = np.arange(1, len(self.key) + 1)
-        high = np.searchsorted(self.key, self.key - end, side="right") if end else here
-        high = np.maximum(high, low)
-        found = []
-        for value in values:
-            total = np.concatenate([[0.0], np.cumsum(value[self.order.order])])
-            out = np.empty(len(value))
-            out[self.order.order] = total[high] - total[low]
-            found.append(out)
-        return found
 
 
 def logistic_regression(

@@ -85,28 +85,34 @@ def fraud_metrics(
             np.average(score, weights=w) / max(np.average(label, weights=w), 1e-12)
         ),
     }
-    draws = _cluster_weights(known["entity"].to_numpy(), seed)
+    draws = cluster_weights(known["entity"].to_numpy(), seed)
     resampled = np.array([[figure(w) for figure in figures.values()] for w in draws])
     found = [
-        Metric(data, protocol, "ours", name, figure(None), *_interval(resampled[:, i]))
+        Metric(data, protocol, "ours", name, figure(None), *interval(resampled[:, i]))
         for i, (name, figure) in enumerate(figures.items())
     ]
     daily = card_precision(known, ALERTS)
     days = np.random.default_rng(seed).integers(len(daily), size=(REPEATS, len(daily)))
-    interval = _interval(daily[days].mean(axis=1))
+    low, high = interval(daily[days].mean(axis=1))
     name = f"card_precision_at_{ALERTS}"
-    return [*found, Metric(data, protocol, "ours", name, float(daily.mean()), *interval)]
+    return [*found, Metric(data, protocol, "ours", name, float(daily.mean()), low, high)]
 
 
 def card_precision(predictions: pl.DataFrame, alerts: int) -> np.ndarray:
-    """[days] share of each day's `alerts` most suspect cards that had a fraud that day."""
+    """[days] share of each day's `alerts` most suspect cards that had a fraud that day. A card that
+    was caught so is blocked: later days don't count it."""
     cards = predictions.group_by("day", "entity").agg(pl.col("raw").max(), pl.col("label").max())
-    top = cards.sort(["day", "raw", "entity"], descending=[False, True, False])
-    caught = top.group_by("day", maintain_order=True).agg(pl.col("label").head(alerts).sum())
-    return caught["label"].to_numpy().astype(np.float64) / alerts
+    ranked = cards.sort(["day", "raw", "entity"], descending=[False, True, False])
+    caught, daily = set[int](), []
+    for (_,), day in ranked.group_by("day", maintain_order=True):
+        top = day.filter(~pl.col("entity").is_in(list(caught))).head(alerts)
+        hits = top.filter(pl.col("label") == 1)["entity"].to_list()
+        daily.append(len(hits) / alerts)
+        caught.update(hits)
+    return np.array(daily)
 
 
-def _cluster_weights(cluster: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+def cluster_weights(cluster: np.ndarray, seed: int) -> Iterator[np.ndarray]:
     """How often each row is drawn when whole clusters are drawn with replacement."""
     _, code = np.unique(cluster, return_inverse=True)
     count = int(code.max()) + 1
@@ -115,6 +121,6 @@ def _cluster_weights(cluster: np.ndarray, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(rng.integers(count, size=count), minlength=count)[code].astype(np.float32)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def interval(values: np.ndarray) -> tuple[float, float]:
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Transaction files in: read, checked against the contract, kept beside their original text."""
+"""Transaction files in: read and checked against the contract, cell by cell."""
 
 from __future__ import annotations
 
@@ -25,59 +25,6 @@ _TIME_FORMATS = (
 )
 _ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z")
 _LABELS = {"1": 1, "true": 1, "1.0": 1, "0": 0, "false": 0, "0.0": 0}
-
-
-class TransactionSource:
-    """One file of labelled transactions to learn from or to judge a model by.
-
-    A row's number is its place in the file, the first row of data being 0.
-
-    Attributes:
-        events: good rows in time order (ties: order of rows); columns row, time (UTC
-            microseconds), label (int8 or null), number:*, category:*, entity:*.
-    """
-
-    def __init__(self, path: Path, schema: Schema) -> None:
-        self.path = path
-        self.schema = schema
-        raw = read_raw(path)
-        events, self._set_aside = judge(raw, path, schema, needs_label=True)
-        refuse_bad(path, self._set_aside, len(raw))
-        self.events = events.sort("time", "row")
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the bytes of the file."""
-        return sha256(self.path)
-
-    def rows(self) -> pl.LazyFrame:
-        return self.events.lazy().select(
-            "row", pl.col("time").dt.date().alias("group"), "time", "label", weight=pl.lit(1.0)
-        )
-
-    def set_aside(self) -> pl.LazyFrame:
-        return self._set_aside.lazy()
-
-    def reference_statistics(self) -> pl.DataFrame:
-        """Columns column, statistic, value: what later files can be compared with."""
-        numbers = [c for c in self.events.columns if c.startswith("number:")]
-        parts = [
-            self.events.select(
-                column=pl.lit(name.split(":", 1)[1]),
-                statistic=pl.lit(f"quantile_{q}"),
-                value=pl.col(name).quantile(q),
-            ).head(1)
-            for name in numbers
-            for q in (0.01, 0.25, 0.5, 0.75, 0.99)
-        ]
-        share = pl.DataFrame(
-            {
-                "column": [self.schema.label or "label"],
-                "statistic": ["mean"],
-                "value": [self.events["label"].mean()],
-            },
-            schema={"column": pl.String, "statistic": pl.String, "value": pl.Float64},
-        )
-        return pl.concat([*parts, share])
 
 
 def sha256(path: Path) -> str:

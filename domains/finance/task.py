@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from core.calibration import Calibration, fit_platt
-from core.contract import Fold, Metric, Panel
+from core.contract import Challenge, Fold, Metric, Panel, Yardstick
 from core.errors import ConfigError, TooFewLabelsError
 from core.training.loader import StepLoader
 from domains.finance import floors
@@ -21,6 +21,7 @@ from domains.finance.gathered import GatheredFraudModule
 from domains.finance.metrics import fraud_metrics
 from domains.finance.model import FraudModule, KeyedFraudModule, require_finite
 from domains.finance.panels import fraud_panels
+from domains.finance.retraining import challenge, fraud_yardstick
 from domains.finance.stream import DAY, KeyOrder, Stream, cut
 from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
 from domains.finance.views import gathered_config, keyed_config, mean_history, objection
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
     from domains.finance.files import TransactionFiles
+    from domains.finance.labelled import TransactionSource
     from domains.finance.scorer import FraudScorer
-    from domains.finance.source import TransactionSource
 
 PREDICT_ROWS = 500_000
 
@@ -50,7 +51,8 @@ class FraudTask:
 
         Validation is the last `validation_days` before `train_before`. Training rows are those
         whose labels were known when validation began, so calibration sees the same lag between
-        learning and scoring as the test does. Rows between serve as history only.
+        learning and scoring as the test does. Rows between serve as history only. Without
+        validation days training goes up to `train_before`.
 
         Raises:
             ConfigError: the label delay does not fit between training and test.
@@ -66,16 +68,20 @@ class FraudTask:
                 "last training rows are not known earlier"
             )
         validation_from = before - timedelta(days=split.validation_days)
-        known_from = validation_from - timedelta(microseconds=delay)
+        lag = timedelta(microseconds=delay) if split.validation_days else timedelta()
         time, labelled = pl.col("time"), pl.col("label").is_not_null()
+        learned = time < validation_from - lag
+        if split.train_from is not None:
+            learned &= time >= _midnight("split.train_from", split.train_from)
         fold = Fold(
             "time",
-            train=_rows(source, (time < known_from) & labelled),
+            train=_rows(source, learned & labelled),
             validation=_rows(source, (time >= validation_from) & (time < before) & labelled),
             test=_rows(source, (time >= test_from) & (time < test_until)),
         )
         for name in ("train", "validation", "test"):
-            if not len(getattr(fold, name)):
+            wanted = name != "validation" or split.validation_days > 0
+            if wanted and not len(getattr(fold, name)):
                 raise TooFewLabelsError(
                     f"{source.path}: found no {name} rows, the file spans "
                     f"{source.events['time'].min():%Y-%m-%d} to "
@@ -189,6 +195,13 @@ class FraudTask:
         for text in intervals:
             seen |= pl.col("time").is_between(*_interval(text))
         return _rows(source, seen & pl.col("label").is_not_null())
+
+    def challenge(self, source: TransactionSource, seen: Sequence[str]) -> Challenge:
+        ends = [_interval(text)[1] for text in seen]
+        return challenge(self.folds(source)[0], source, max(ends, default=None))
+
+    def yardstick(self, source: TransactionSource, predictions: pl.DataFrame) -> Yardstick:
+        return fraud_yardstick(predictions)
 
     def scorer(self, bundle: Bundle, source: TransactionFiles) -> FraudScorer:
         from domains.finance.scorer import FraudScorer

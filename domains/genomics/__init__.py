@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -74,6 +75,10 @@ class GenomicsDomain:
             label="EFFECT",
         )
         return replace(config, data=data)
+
+    def as_of(self, config: GenomicsConfig, day: date) -> GenomicsConfig:
+        """The same: effects have no time; what is new is what the champion has not seen."""
+        return config
 
     def carried(self, config: GenomicsConfig) -> GenomicsConfig:
         """The same config with absolute paths."""

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from core.calibration import Calibration, fit_platt
-from core.contract import Fold, Metric, Panel
+from core.contract import Challenge, Fold, Metric, Panel, Yardstick
 from core.errors import TooFewLabelsError
 from core.training.loader import StepLoader
 from domains.genomics.class_figures import class_metrics
@@ -18,6 +18,7 @@ from domains.genomics.figures import pooled_metrics, report_panels
 from domains.genomics.finite import require_finite
 from domains.genomics.floor import damaging_direction, floors_of
 from domains.genomics.interval import rows_inside, write_intervals
+from domains.genomics.retraining import challenge, effect_yardstick
 from domains.genomics.source import LabelledSource
 from domains.genomics.split import make_folds
 from domains.genomics.tokenizer import EffectTokenizer
@@ -172,6 +173,13 @@ class EffectTask:
     def seen_rows(self, source: LabelledSource, intervals: Sequence[str]) -> pl.Series:
         """Rows of `source`, whichever file it reads, that lie in such intervals."""
         return rows_inside(source.variants, intervals, source.reference.genome)
+
+    def challenge(self, source: LabelledSource, seen: Sequence[str]) -> Challenge:
+        inside = self.seen_rows(source, seen)
+        return challenge(source.variants, inside, self.config.data.split)
+
+    def yardstick(self, source: LabelledSource, predictions: pl.DataFrame) -> Yardstick:
+        return effect_yardstick(predictions, self.config.data.label_kind)
 
     def scorer(self, bundle: Bundle, source: VariantFile) -> EffectScorer:
         """Scores a VCF that was opened for `score`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,8 +49,16 @@ class EffectScorer:
         check_out(self.source.path, out)
 
     def prepare(self, work: Path) -> Sequence[Partition]:
-        """Runs of records; they need nothing in `work`."""
-        return self.source.partitions()
+        """Contig ranges, which are noted in `work` for who comes next."""
+        noted = work / "borders.json"
+        if noted.is_file():
+            self.source.borders = json.loads(noted.read_text())
+        parts = self.source.partitions()
+        if not noted.is_file():
+            partial = noted.with_name("borders.partial")
+            partial.write_text(json.dumps(self.source.borders))
+            os.replace(partial, noted)
+        return parts
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
         """Columns record, alternative, chrom, pos (1-based), ref, alt (as in the file), effect,

@@ -7,16 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import polars as pl
 
-from core.contract import Partition
 from core.errors import ConfigError
 from domains.genomics.allele import read_labelled
 from domains.genomics.annotation import read_annotation
-from domains.genomics.channel import CHANNELS, channels_of
+from domains.genomics.channel import CHANNELS, UNIT, channels_of
 from domains.genomics.codon import coding_sites
 from domains.genomics.config import GenomicsConfig, GenomicsData
 from domains.genomics.contig import GENBANK, Genome, read_genome
@@ -132,30 +130,19 @@ class LabelledSource:
         """Labelled rows that were not used: file, row, column, found, expected."""
         return self._aside.lazy()
 
-    def reference_statistics(self) -> pl.DataFrame:
-        """Columns statistic, value: what later input is compared with."""
-        v = self.variants
-        values: dict[str, float] = {
-            "rows": len(v),
-            "label_mean": float(v["label"].mean() or 0.0),  # type: ignore[arg-type]
-            "label_std": float(v["label"].std() or 0.0),  # type: ignore[arg-type]
-            "set_aside": len(self._aside),
-        }
-        for ref, base in enumerate("ACGT"):
-            for alt, other in enumerate("ACGT"):
-                if ref != alt:
-                    share = ((v["ref"] == ref) & (v["alt"] == alt)).mean()
-                    values[f"share_{base}>{other}"] = float(cast(float, share) or 0.0)
-        covered = {
-            name: [self.reference.channels(c)[:, i] != 0 for c in self.reference.genome.contigs]
-            for i, name in enumerate(CHANNELS)
-        }
-        for name, parts in covered.items():
-            values[f"covered_{name}"] = float(np.concatenate(parts).mean())
-        return pl.DataFrame(
-            {"statistic": list(values), "value": [float(x) for x in values.values()]}
+    def fields(self, rows: pl.Series) -> pl.DataFrame:
+        """Of these alleles: the substitution, the weight of its label, and every gene channel at
+        its place."""
+        chosen = self.select(rows)
+        letters = dict(enumerate("ACGT"))
+        base = [pl.col(c).replace_strict(letters, return_dtype=pl.String) for c in ("ref", "alt")]
+        channels = np.zeros((len(chosen), len(CHANNELS)))
+        chrom, pos = chosen["chrom"].to_numpy(), chosen["pos"].to_numpy()
+        for contig in chosen["chrom"].unique():
+            here = chrom == contig
+            channels[here] = self.reference.channels(contig)[pos[here]] / UNIT
+        return chosen.select(
+            pl.concat_str(base, separator=">").alias("substitution"),
+            "weight",
+            *(pl.Series(name, channels[:, i]) for i, name in enumerate(CHANNELS)),
         )
-
-    def partitions(self) -> Sequence[Partition]:
-        """Labelled alleles are predicted together: windows are shared between them."""
-        return [Partition("all", 0, False)]

@@ -67,12 +67,17 @@ def make_folds(variants: pl.DataFrame, split: SplitConfig) -> list[Fold]:
     for outer in range(split.folds):
         inner = variants.filter(pl.col("outer") != outer)
         test = variants.filter(pl.col("outer") == outer)
-        folds.append(_fold(f"fold{outer}", inner, test, split))
-    folds.append(_fold("all", variants, variants.clear(), split))
+        folds.append(make_fold(f"fold{outer}", inner, test, split))
+    folds.append(make_fold("all", variants, variants.clear(), split))
     return folds
 
 
-def _fold(name: str, inner: pl.DataFrame, test: pl.DataFrame, split: SplitConfig) -> Fold:
+def make_fold(name: str, inner: pl.DataFrame, test: pl.DataFrame, split: SplitConfig) -> Fold:
+    """Validation is whole groups of `inner`; nothing lies within the purge of what is held out.
+
+    Raises:
+        TooFewLabelsError: the purge leaves nothing to train or to calibrate on.
+    """
     held = _validation_groups(inner, split)
     validation = far_from(inner.filter(pl.col("group").is_in(held)), test, split.purge)
     train = far_from(inner.filter(~pl.col("group").is_in(held)), test, split.purge)
@@ -87,13 +92,22 @@ def _fold(name: str, inner: pl.DataFrame, test: pl.DataFrame, split: SplitConfig
 
 def _validation_groups(inner: pl.DataFrame, split: SplitConfig) -> list[str]:
     """Whole groups, evenly spread over the training groups in genome order."""
-    first = inner.group_by("group", maintain_order=True).agg(
+    names = in_order(inner)
+    return spread(names, max(1, round(split.validation * len(names)))) if len(names) > 1 else []
+
+
+def in_order(rows: pl.DataFrame) -> list[str]:
+    """Names of the groups of `rows` in genome order."""
+    first = rows.group_by("group", maintain_order=True).agg(
         pl.col("chrom").first(), pl.col("pos").min()
     )
-    names = first.sort("chrom", "pos", "group")["group"].to_list()
-    count = max(1, round(split.validation * len(names)))
+    return first.sort("chrom", "pos", "group")["group"].to_list()
+
+
+def spread(names: list[str], count: int) -> list[str]:
+    """`count` of the names at even distances."""
     at = (np.arange(count) + 0.5) * len(names) / count
-    return [names[int(i)] for i in at] if len(names) > 1 else []
+    return [names[int(i)] for i in at]
 
 
 def far_from(rows: pl.DataFrame, others: pl.DataFrame, distance: int) -> pl.DataFrame:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from core.errors import ConfigError, DataContractError
 from domains.genomics import vcf
 from domains.genomics.allele import SET_ASIDE
 from domains.genomics.config import GenomicsConfig, ScoringConfig
+from domains.genomics.ranges import cut_ranges
 from domains.genomics.same_codon import SAME_CODON, shared_codons
 from domains.genomics.saturation import saturated
 from domains.genomics.source import open_reference
@@ -87,23 +89,26 @@ class VariantFile:
                 digest.update(hashlib.file_digest(f, "sha256").digest())
         return digest.hexdigest()
 
+    @cached_property
+    def borders(self) -> list[int]:
+        """[P + 1] record numbers between which partitions lie: contig ranges."""
+        return cut_ranges(self.body(), RECORDS_A_PARTITION)
+
     def partitions(self) -> Sequence[Partition]:
-        """Runs of 50,000 records; at least one, so that a VCF without records is written too."""
-        records = sum(1 for _ in self.body())
-        count = max(1, -(-records // RECORDS_A_PARTITION))
-        return [Partition(f"records-{i:06d}", i, False) for i in range(count)]
+        """At least one, so that a VCF without records is written too."""
+        return [Partition(f"records-{i:06d}", i, False) for i in range(len(self.borders) - 1)]
 
     def lines(self, part: Partition) -> list[bytes]:
         """The records of a partition as they stand in the file."""
-        first = part.order * RECORDS_A_PARTITION
+        first, last = self.borders[part.order : part.order + 2]
         at, lines = self._read or (0, self.body())
         if at > first:
             at, lines = 0, self.body()
         # Partitions mostly come in order: the reader stays where the last one ended.
         for _ in islice(lines, first - at):
             pass
-        taken = list(islice(lines, RECORDS_A_PARTITION))
-        self._read = (first + RECORDS_A_PARTITION, lines)
+        taken = list(islice(lines, last - first))
+        self._read = (last, lines)
         return taken
 
     def alleles(self, part: Partition) -> pl.DataFrame:
@@ -116,9 +121,8 @@ class VariantFile:
             DataContractError: REF differs from the FASTA and `scoring.ref_mismatch` is fail.
         """
         genome, policy = self.reference.genome, self.config.scoring.ref_mismatch
-        first = part.order * RECORDS_A_PARTITION
         out = []
-        for number, line in enumerate(self.lines(part), first):
+        for number, line in enumerate(self.lines(part), self.borders[part.order]):
             record = vcf.parse(line)
             if record is None:
                 out.append((number, -1, "", None, -1, "", "", "MALFORMED_RECORD", -1))
@@ -203,12 +207,4 @@ class VariantFile:
                 pl.col("reason").alias("expected"),
             )
             .cast(SET_ASIDE)
-        )
-
-    def reference_statistics(self) -> pl.DataFrame:
-        """Columns statistic, value: share of each outcome, over all alleles."""
-        everything = pl.concat([self.alleles(part) for part in self.partitions()])
-        counts = everything["reason"].value_counts(sort=True)
-        return counts.select(
-            pl.col("reason").alias("statistic"), (pl.col("count") / len(everything)).alias("value")
         )

@@ -32,7 +32,10 @@ def test_a_mistyped_argument_is_named_with_its_nearest_neighbour(
     assert "Traceback" not in outcome.stderr
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "score", "simulate", "registry", "schedule"])
+COMMANDS = ["train", "sweep", "evaluate", "score", "retrain", "simulate", "registry", "schedule"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_lists_choices_without_importing_torch(command: Run, name: str) -> None:
     outcome = command(name, "--help", PYTHONPROFILEIMPORTTIME="1")
     assert outcome.code == 0

@@ -23,7 +23,7 @@ def trained(toy_run: Path, tmp_path: Path) -> Path:
     return shutil.copytree(toy_run / "bundle", tmp_path / "bundle")
 
 
-def test_scoring_stopped_in_the_middle_goes_on_and_ends_the_same(
+def test_scoring_stopped_in_the_middle_goes_on_with_other_workers_and_ends_the_same(
     command: Run, trained: Path, tmp_path: Path
 ) -> None:
     arguments = ("score", f"bundle={trained}", "input=new/toy.csv")
@@ -32,8 +32,10 @@ def test_scoring_stopped_in_the_middle_goes_on_and_ends_the_same(
     stopped = command(*arguments, "output=out.csv", TOY_FAIL_AT="part-2")
     assert stopped.code == 1
     assert not (tmp_path / "out.csv").exists()
-    rest = command(*arguments, "output=out.csv", TOY_JOURNAL=str(tmp_path / "journal"))
+    journal = str(tmp_path / "journal")
+    rest = command(*arguments, "output=out.csv", "engine.workers=2", TOY_JOURNAL=journal)
     assert rest.code == 0, rest.stderr
+    assert (rest.summary["partitions"], rest.summary["resumed"]) == (4, 2)
     assert (tmp_path / "journal").read_text().split() == ["part-2", "part-3"]
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert pl.read_csv(tmp_path / "out.csv")["scored_before"].unique().sort().to_list() == [

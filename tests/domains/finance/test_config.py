@@ -59,6 +59,8 @@ def test_import_is_cheap():
         ({"views": [View(["a"], 0)]}, "window of view a"),
         ({"split": Split(train_before="soon")}, "split.train_before"),
         ({"split": Split("2024-03-01", "2024-02-01", "2024-03-02")}, "train_before <= test_from"),
+        ({"split": Split(train_from="2024-03-04")}, "split.train_from"),
+        ({"split": Split(validation_days=-1)}, "split.validation_days"),
     ],
 )
 def test_unusable_choices_are_refused(change, told):

@@ -41,6 +41,13 @@ def test_card_precision_counts_cards_not_transactions():
     assert card_precision(frame, 2).tolist() == [0.5, 0.5]
 
 
+def test_a_card_once_caught_is_not_caught_again():
+    frame = pl.DataFrame(
+        {"day": [1, 2, 2], "entity": [1, 1, 2], "raw": [3.0, 2.0, 1.0], "label": [1, 1, 0]}
+    )
+    assert card_precision(frame, 1).tolist() == [1.0, 0.0]
+
+
 def test_intervals_hold_the_value_and_one_class_is_refused(sample):
     score, label, _ = sample
     frame = pl.DataFrame(

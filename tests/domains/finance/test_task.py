@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -32,6 +32,18 @@ def test_splits_do_not_overlap_and_keep_the_label_delay(fold, source):
     delay = timedelta(microseconds=source.schema.label_delay)
     assert time(fold.train).max() + delay <= time(fold.validation).min()
     assert time(fold.validation).max() + delay <= time(fold.test).min()
+
+
+def test_training_may_take_its_targets_from_a_stretch_only(config, source):
+    """As the Handbook's week does: earlier rows are history, none is held back to calibrate."""
+    split = replace(config.split, train_from="2024-01-20", validation_days=0)
+    week = domain.task(replace(config, split=split))
+    (fold,) = week.folds(source)
+    day = pl.col("time").dt.date()
+    inside = source.events.filter((day >= date(2024, 1, 20)) & (day < date(2024, 1, 30)))
+    assert sorted(fold.train) == sorted(inside["row"]) and fold.validation.is_empty()
+    raw = pl.DataFrame(schema={"raw": pl.Float64, "label": pl.Int8})
+    assert week.calibrate(raw).apply(np.zeros(1)) == 0.5
 
 
 def test_tokenizer_sees_training_rows_only(task, source, fold, config):

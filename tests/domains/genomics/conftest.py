@@ -79,6 +79,7 @@ def bundle(
         tokenizer=tokenizer.to_dict(),
         calibration=task.calibrate(source.variants.with_columns(raw="label")),
         metrics=[],
+        reference=[],
         model_card="a small model for tests\n",
     )
     return path

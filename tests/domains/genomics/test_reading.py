@@ -174,3 +174,15 @@ def test_importing_the_domain_is_cheap() -> None:
         "assert not {'torch', 'pysam', 'polars'} & set(sys.modules), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_ranges_end_with_their_contig_unless_it_is_short() -> None:
+    from domains.genomics.ranges import cut_ranges
+
+    def lines(text: str) -> list[bytes]:
+        return [f"{contig}\t1".encode() for contig in text]
+
+    assert cut_ranges(lines("aaaaabbbbbbb"), 8) == [0, 5, 12]
+    assert cut_ranges(lines("abcdeffffff"), 8) == [0, 4, 11]
+    assert cut_ranges(lines("aaaaaaaaaa"), 4) == [0, 4, 8, 10]
+    assert cut_ranges([], 4) == [0, 0]

@@ -7,6 +7,7 @@ that is all a new domain needs.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,9 @@ class ToyDomain:
 
     def simulated(self, config: ToyConfig, out: Path) -> ToyConfig:
         return replace(config, data=ToyData("files", str(out / "toy.csv")))
+
+    def as_of(self, config: ToyConfig, day: date) -> ToyConfig:
+        return config
 
     def carried(self, config: ToyConfig) -> ToyConfig:
         path = str(Path(config.data.path).resolve())

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from core.attention import Pattern
 from core.attention.auto import Workload
 from core.bundle import restore
 from core.calibration import Calibration
-from core.contract import Fold, Metric, Panel, Partition, Summary
+from core.contract import Challenge, Fold, Metric, Panel, Partition, Summary, Yardstick
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig, SparseEncoder
 from core.training.loader import WHOLE, Share, StepLoader, generator_at
@@ -40,8 +41,8 @@ class ToySource:
         names = ("file", "row", "column", "found", "expected")
         return pl.LazyFrame(schema=dict.fromkeys(names, pl.String))
 
-    def reference_statistics(self) -> pl.DataFrame:
-        return self.frame.describe()
+    def fields(self, rows: pl.Series) -> pl.DataFrame:
+        return self.frame[rows.to_list()].drop("row", "y")
 
     def inputs(self, rows: pl.Series) -> Tensor:
         x = self.frame[rows.to_list()].select(pl.col(r"^x\d+$"))
@@ -138,6 +139,21 @@ class ToyTask:
     def seen_rows(self, source: ToySource, intervals: Sequence[str]) -> pl.Series:
         seen = [int(i.removeprefix("row:").split("-")[0]) for i in intervals]
         return source.frame["row"].filter(source.frame["row"].is_in(seen))
+
+    def challenge(self, source: ToySource, seen: Sequence[str]) -> Challenge:
+        fold, known = self.folds(source)[0], self.seen_rows(source, seen)
+        new = source.frame["row"].filter(~source.frame["row"].is_in(known.implode()))
+        test = fold.test.filter(fold.test.is_in(new.implode()))
+        return Challenge(replace(fold, test=test), new)
+
+    def yardstick(self, source: ToySource, predictions: pl.DataFrame) -> Yardstick:
+        error = (predictions["score"] - predictions["label"]).abs().to_numpy()
+        return Yardstick(
+            figures={"closeness": lambda weight: -float(np.average(error, weights=weight))},
+            calibration=lambda weight: float(np.average(error, weights=weight)),
+            groups=predictions["row"].to_numpy(),
+            slices={},
+        )
 
     def scorer(self, bundle: Any, source: ToySource) -> ToyScorer:
         return ToyScorer(self, bundle, source)

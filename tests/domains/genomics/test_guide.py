@@ -1,0 +1,78 @@
+"""The guide's commands, from own FASTA, GFF3 and VCF to scored files, run as they stand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+
+from domains.genomics import domain
+from domains.genomics.config import GenomicsConfig, GenomicsData, SimulationConfig
+from tests.domains.genomics.conftest import ROOT
+from tests.test_docs import shell_blocks
+
+# All in one process: importing torch takes longer than these trainings.
+RUN = """
+import importlib, json, sys
+for module, *arguments in json.loads(sys.argv[1]):
+    sys.argv = [module, *arguments]
+    importlib.import_module(module).main()
+"""
+SMALL = "model.dim=8 model.layers=1 model.heads=2 attention=window attention.radius=4"
+TRAINED = f"{SMALL} trainer.steps=3 domain.window=64 logger=none".split()
+
+
+def _files(folder: Path) -> None:
+    """genome.fa.gz, genes.gff3, labelled.vcf.gz (chr1-3), new.vcf.gz and patients.vcf.gz (chr4)."""
+    import pysam
+
+    data = GenomicsData(simulation=SimulationConfig(contigs=4, length=4000, variants=1200))
+    made = folder / "made"
+    domain.simulate(GenomicsConfig(data=data), made)
+    for name in ("genome.fa", "genes.gff3"):
+        (folder / name).write_text((made / name).read_text().replace("sim", "chr"))
+    pysam.tabix_compress(str(folder / "genome.fa"), str(folder / "genome.fa.gz"))
+    text = gzip.decompress((made / "variants.vcf.gz").read_bytes()).decode().replace("sim", "chr")
+    lines = text.splitlines(keepends=True)
+    for name, kept in (("labelled", "123"), ("new", "4"), ("patients", "4")):
+        chosen = [x for x in lines if x.startswith("#") or x[3] in kept]
+        (folder / f"{name}.vcf").write_text("".join(chosen))
+        pysam.tabix_compress(str(folder / f"{name}.vcf"), str(folder / f"{name}.vcf.gz"))
+
+
+def _commands() -> list[list[str]]:
+    """Module and arguments of all commands after those of the simulated data."""
+    text = (ROOT / "docs" / "genomics.md").read_text()
+    blocks = "".join(shell_blocks(text[text.index("## Your own data") :])).replace("\\\n", " ")
+    found = re.findall(r"^python -m (\S+) (.*)$", blocks, re.M)
+    return [[module, *shlex.split(arguments)] for module, arguments in found]
+
+
+def test_the_guide_leads_from_own_files_to_scored_ones(tmp_path: Path) -> None:
+    _files(tmp_path)
+    commands = _commands()
+    assert [c[0].split(".")[1] for c in commands] == ["train", "score", "evaluate", "score"]
+    commands[0] += TRAINED
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(commands)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    summaries = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [s["status"] for s in summaries] == ["done"] * 4
+    assert summaries[1]["scored"] == summaries[1]["rows"] > 200
+    assert (tmp_path / "scored.vcf.gz.tbi").is_file()
+    assert summaries[3]["scored"] == 3000
+    predictions = pl.read_parquet(tmp_path / "runs/genomics/latest/predictions.parquet")
+    assert "missense_variant" in predictions["consequence"].to_list()
