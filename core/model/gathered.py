@@ -229,5 +229,5 @@ def _starts(config: GatheredConfig) -> Iterator[tuple[float, int | None]]:
     for v, view in enumerate(config.views):
         heads = config.heads_of(v)
         for head in range(heads):
-            decay, state = STARTS[head * len(STARTS) // heads]
+            decay, state = STARTS[(head + 1) * len(STARTS) // heads - 1]
             yield decay, state if view.labels else None
