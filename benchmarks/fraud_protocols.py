@@ -105,11 +105,17 @@ def opened(config: FinanceConfig) -> Iterator[tuple[str, TransactionSource]]:
         ConfigError: the data is not there.
     """
     if config.data.source != "simulated":
-        yield Path(str(config.data.path)).stem, domain.open(config, "train")
+        yield Path(str(config.data.path)).stem, _read(config)
         return
     with tempfile.TemporaryDirectory() as folder:
         domain.simulate(config, Path(folder))
-        yield "simulated", domain.open(domain.simulated(config, Path(folder)), "train")
+        yield "simulated", _read(domain.simulated(config, Path(folder)))
+
+
+def _read(config: FinanceConfig) -> TransactionSource:
+    source = domain.open(config, "train")
+    assert isinstance(source, TransactionSource)
+    return source
 
 
 def rows_of(protocol: Protocol, split: Split, data: str, source: TransactionSource) -> Rows:
