@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
 from core.model.views import NO_EVENT
@@ -17,6 +17,8 @@ from domains.finance.model import EventEmbedding, FraudModule, fraud_head
 from domains.finance.stream import DAY, UNKNOWN_LABEL, Stream, visible_label
 from domains.finance.tokens import FinanceTokenizer
 
+FIRST_LOG_ODDS = -5.0
+"""Frauds are rare, and a network that starts from there needs not learn it."""
 SLOTS = 1 << 18
 """Window slots that scoring lays out at a time."""
 EVENTS = 1 << 17
@@ -44,6 +46,7 @@ class GatheredFraudModule(FraudModule):
         self.recall = EventEmbedding(tokenizer, views, encoder.memory)
         self.encoder = GatheredEncoder(encoder)
         self.head = fraud_head(encoder)
+        nn.init.constant_(self.head[-1].bias, FIRST_LOG_ODDS)  # type: ignore[arg-type]
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
         seen = []

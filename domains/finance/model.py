@@ -22,9 +22,6 @@ from domains.finance.tokens import FinanceTokenizer, gap_features
 UNKNOWN_DROP = 0.02
 """Share of category tokens that training replaces by the unknown token, so that it is trained."""
 
-FIRST_LOG_ODDS = -5.0
-"""Frauds are rare, and a network that starts from there needs not learn it."""
-
 
 def require_finite(values: np.ndarray, what: str) -> np.ndarray:
     """The same numbers.
@@ -94,9 +91,7 @@ class FraudModule(SequenceModule):
 
 def fraud_head(sizes: Views) -> nn.Sequential:
     """[T, D] -> [T, 1]."""
-    last = nn.Linear(sizes.ffn, 1)
-    nn.init.constant_(last.bias, FIRST_LOG_ODDS)
-    return nn.Sequential(nn.Linear(sizes.dim, sizes.ffn), nn.GELU(), last)
+    return nn.Sequential(nn.Linear(sizes.dim, sizes.ffn), nn.GELU(), nn.Linear(sizes.ffn, 1))
 
 
 class KeyedFraudModule(FraudModule):
