@@ -116,14 +116,15 @@ def _loggers(lesson: Lesson) -> list[Any]:
 def predicted(
     lesson: Lesson, tokenizer: Any, module: SequenceModule, rows: pl.Series
 ) -> pl.DataFrame:
-    """Each process predicts a stretch of the rows; all get the whole."""
+    """Each process predicts a stretch of the rows; all get the whole. Of no rows it has columns."""
     import polars as pl
 
     from core.training.processes import gathered
 
     size = -(-len(rows) // launch.count())
     mine = rows[launch.rank() * size : (launch.rank() + 1) * size]
-    part = lesson.task.predict(module, lesson.source, tokenizer, mine) if len(mine) else None
+    asked = len(mine) or launch.rank() == 0
+    part = lesson.task.predict(module, lesson.source, tokenizer, mine) if asked else None
     return pl.concat([frame for frame in gathered(part) if frame is not None])
 
 

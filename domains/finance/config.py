@@ -11,6 +11,7 @@ from core.errors import ConfigError
 
 SOURCES = ("simulated", "files")
 TASKS = ("fraud",)
+MEMORIES = ("shared", "per_head")
 
 
 @dataclass
@@ -88,6 +89,9 @@ def _default_views() -> list[View]:
 @dataclass
 class FinanceConfig:
     """Args:
+    memory: `shared` gives all heads of a view one key and value of an event and tells them its age
+        in features; `per_head` gives each head its own, with rotary times, and scores by a windowed
+        kernel.
     batch_size: targets a step.
     negative_rate: share of legitimate rows drawn for every pass over the frauds.
     forget: share of memory events hidden at random in training.
@@ -99,6 +103,7 @@ class FinanceConfig:
     data: FinanceData = field(default_factory=FinanceData)
     split: Split = field(default_factory=Split)
     views: list[View] = field(default_factory=_default_views)
+    memory: str = "shared"
     batch_size: int = 64
     negative_rate: float = 0.1
     forget: float = 0.3
@@ -113,6 +118,7 @@ def check_config(config: FinanceConfig) -> None:
         ConfigError: a value is out of range or two contradict each other.
     """
     _require(config.task in TASKS, "task", config.task, f"one of {', '.join(TASKS)}")
+    _require(config.memory in MEMORIES, "memory", config.memory, f"one of {', '.join(MEMORIES)}")
     data = config.data
     _require(data.source in SOURCES, "data.source", data.source, f"one of {', '.join(SOURCES)}")
     if data.source == "simulated":

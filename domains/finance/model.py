@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from core.errors import LongstrandError
 from core.model.keyed import KeyedEncoder, KeyedEncoderConfig, Memory
+from core.model.views import Views
 from core.training.module import SequenceModule
 from domains.finance.batches import Gatherer
 from domains.finance.stream import Stream
@@ -65,18 +66,46 @@ class FraudModule(SequenceModule):
     """Log-odds of fraud. The loss is binary cross-entropy on sampled targets; the batch's
     `offset` is what the sampling added to the log-odds, so that raw scores need no weights."""
 
-    def __init__(self, tokenizer: FinanceTokenizer, encoder: KeyedEncoderConfig) -> None:
-        super().__init__()
-        self.embed = EventEmbedding(tokenizer, len(encoder.views), encoder.dim)
-        self.encoder = KeyedEncoder(encoder)
-        self.head = nn.Sequential(
-            nn.Linear(encoder.dim, encoder.ffn), nn.GELU(), nn.Linear(encoder.ffn, 1)
-        )
+    views: Views
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
         """[T] log-odds of these places of a stream, from their gathered windows."""
-        windows = [view.window for view in self.encoder.config.views]
-        batch = move_data_to_device(gatherer.gather(targets, windows), self.device)
+        raise NotImplementedError
+
+    def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
+        """[T] log-odds of these places, equal to `logits`, by the faster way for many of them;
+        without gradient."""
+        raise NotImplementedError
+
+    def windows(self) -> list[int | None]:
+        """Events that each view shows."""
+        return [view.window for view in self.views.views]
+
+    def loss(self, batch: Mapping[str, Any]) -> Tensor:
+        logits = self.logits(batch["gatherer"], batch["targets"])
+        each = F.binary_cross_entropy_with_logits(
+            logits + batch["offset"], batch["label"], reduction="none"
+        )
+        return self.mean(each.sum(), len(each))
+
+
+def fraud_head(sizes: Views) -> nn.Sequential:
+    """[T, D] -> [T, 1]."""
+    return nn.Sequential(nn.Linear(sizes.dim, sizes.ffn), nn.GELU(), nn.Linear(sizes.ffn, 1))
+
+
+class KeyedFraudModule(FraudModule):
+    """A memory for each head, scored by the windowed kernel over the whole stream."""
+
+    def __init__(self, tokenizer: FinanceTokenizer, encoder: KeyedEncoderConfig) -> None:
+        super().__init__()
+        self.views = encoder
+        self.embed = EventEmbedding(tokenizer, len(encoder.views), encoder.dim)
+        self.encoder = KeyedEncoder(encoder)
+        self.head = fraud_head(encoder)
+
+    def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
+        batch = move_data_to_device(gatherer.gather(targets, self.windows()), self.device)
         events = self.embed(batch["ids"], batch["floats"])
         target, *memories = events.split(batch["sizes"])
         times, *memory_times = batch["times"].split(batch["sizes"])
@@ -88,9 +117,6 @@ class FraudModule(SequenceModule):
         return self.head(self.encoder.targets(target, times, memory))[:, 0]
 
     def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
-        """[T] log-odds of these places, equal to `logits`, by the windowed kernel over the whole
-        stream; without gradient."""
-
         def tensor(values: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
@@ -104,10 +130,3 @@ class FraudModule(SequenceModule):
             query=tensor(places),
         )
         return self.head(hidden)[:, 0]
-
-    def loss(self, batch: Mapping[str, Any]) -> Tensor:
-        logits = self.logits(batch["gatherer"], batch["targets"])
-        each = F.binary_cross_entropy_with_logits(
-            logits + batch["offset"], batch["label"], reduction="none"
-        )
-        return self.mean(each.sum(), len(each))

@@ -54,7 +54,7 @@ class StreamScorer:
         self.tokenizer = tokenizer
         self.entities = entities
         self.delay = delay
-        self.windows = [view.window for view in module.encoder.config.views]
+        self.windows = module.windows()
         self.past: Stream | None = None
 
     def push(self, events: pl.DataFrame) -> np.ndarray:
@@ -102,7 +102,7 @@ class FraudScorer:
         self.tokenizer, self.module = restore(bundle, task)
         self.module.eval()
         self.entities = task.view_entities()
-        self.windows = [view.window for view in self.module.encoder.config.views]
+        self.windows = self.module.windows()
 
     def check(self, out: Path) -> None:
         """Raises ConfigError for an output that `write` could not write."""

@@ -29,6 +29,7 @@ class Stream:
     Args:
         row: [n] input row, CONTEXT_ROW for events that are only looked at.
         time: [n] microseconds since 1970 UTC.
+        day: [n] int32 days since 1970 in the schema's time zone.
         keys: [n, V] hashed key of every view.
         ids: [n, K] int32 token ids.
         floats: [n, P] float32 continuous inputs.
@@ -38,6 +39,7 @@ class Stream:
 
     row: np.ndarray
     time: np.ndarray
+    day: np.ndarray
     keys: np.ndarray
     ids: np.ndarray
     floats: np.ndarray

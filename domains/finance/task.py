@@ -17,13 +17,14 @@ from core.training.loader import StepLoader
 from domains.finance import floors
 from domains.finance.batches import Gatherer, sampled_batches
 from domains.finance.config import FinanceConfig, parse_day
+from domains.finance.gathered import GatheredFraudModule
 from domains.finance.metrics import fraud_metrics
-from domains.finance.model import FraudModule, require_finite
+from domains.finance.model import FraudModule, KeyedFraudModule, require_finite
 from domains.finance.panels import fraud_panels
 from domains.finance.retraining import challenge, fraud_yardstick
 from domains.finance.stream import DAY, KeyOrder, Stream, cut
 from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
-from domains.finance.views import keyed_config, mean_history, objection
+from domains.finance.views import gathered_config, keyed_config, mean_history, objection
 
 if TYPE_CHECKING:
     from core.attention import Pattern
@@ -112,8 +113,11 @@ class FraudTask:
         return StepLoader(batch_at, steps)
 
     def module(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
-        config = keyed_config(self.config, encoder)
-        return FraudModule(tokenizer, config)
+        if self.config.memory == "per_head":
+            return KeyedFraudModule(tokenizer, keyed_config(self.config, encoder))
+        return GatheredFraudModule(
+            tokenizer, gathered_config(self.config, encoder, tokenizer.floats)
+        )
 
     def workload(self, source: TransactionSource, encoder: EncoderConfig) -> Workload:
         """A sequence is what becomes of a key's history. A step gathers what `batch_size` events
@@ -220,7 +224,7 @@ def predict_logits(
 ) -> np.ndarray:
     """[T] log-odds at these stream places, float64, in stretches that see only what they need."""
     module.eval()
-    windows = [view.window for view in module.encoder.config.views]
+    windows = module.windows()
     orders = [KeyOrder.of(stream.keys[:, v]) for v in range(len(windows))]
     found = [np.empty(0)]
     with torch.no_grad():

@@ -89,6 +89,7 @@ class FinanceTokenizer:
         return Stream(
             row=events["row"].to_numpy(),
             time=events["time"].dt.epoch("us").to_numpy(),
+            day=local.dt.date().cast(pl.Int32).to_numpy(),
             keys=view_keys(events, views, secret),
             ids=table,
             floats=np.stack(floats, axis=1).astype(np.float32),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from core.attention import Causal, Dense, Pattern, Window
 from core.errors import ConfigError
-from core.model.keyed import KeyedEncoderConfig, KeyedView
+from core.model.gathered import GatheredConfig
+from core.model.keyed import KeyedEncoderConfig
+from core.model.views import KeyedView
 from domains.finance.config import FinanceConfig, View
 from domains.finance.stream import DAY
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderConfig:
-    """The encoder's sizes on this configuration's views.
+    """The encoder's sizes on this configuration's views, a memory for each head.
 
     A position is a place among the events of a view: `Window(radius)` narrows every view to its
     last `radius` + 1 events, the event itself included, and widens none; `Dense` lifts the window
@@ -30,6 +32,17 @@ def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderC
     Raises:
         ConfigError: another pattern, or an option of the encoder that these views don't have.
     """
+    return KeyedEncoderConfig(**_sizes(config, encoder), time_unit=float(DAY))
+
+
+def gathered_config(config: FinanceConfig, encoder: EncoderConfig, carried: int) -> GatheredConfig:
+    """As `keyed_config`, with a memory that heads share; `carried` numbers of an event are compared
+    with its history's."""
+    return GatheredConfig(**_sizes(config, encoder), carried=carried)
+
+
+def _sizes(config: FinanceConfig, encoder: EncoderConfig) -> dict[str, Any]:
+    """What `Views` asks for."""
     for option in ("kv_heads", "activation", "norm", "stochastic_depth", "checkpoint"):
         found, expected = getattr(encoder, option), getattr(type(encoder)(), option)
         if found != expected:
@@ -38,18 +51,16 @@ def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderC
                 "encoder of keyed views has no other choice"
             )
     radius = _radius(encoder.pattern)
-    return KeyedEncoderConfig(
-        views=tuple(
-            KeyedView(view.name, _window(view, radius), view.labels) for view in config.views
-        ),
-        dim=encoder.dim,
-        heads=encoder.heads,
-        rounds=encoder.layers,
-        ffn=encoder.ffn * encoder.dim,
-        dropout=encoder.dropout,
-        forget=config.forget,
-        time_unit=float(DAY),
-    )
+    views = [KeyedView(view.name, _window(view, radius), view.labels) for view in config.views]
+    return {
+        "views": tuple(views),
+        "dim": encoder.dim,
+        "heads": encoder.heads,
+        "rounds": encoder.layers,
+        "ffn": encoder.ffn * encoder.dim,
+        "dropout": encoder.dropout,
+        "forget": config.forget,
+    }
 
 
 def _radius(pattern: Pattern) -> int | None:

@@ -6,14 +6,8 @@ import pytest
 import torch
 
 from core.errors import ConfigError
-from core.model.keyed import (
-    NO_EVENT,
-    UNKNOWN,
-    KeyedEncoder,
-    KeyedEncoderConfig,
-    KeyedView,
-    Memory,
-)
+from core.model.keyed import KeyedEncoder, KeyedEncoderConfig, Memory
+from core.model.views import NO_EVENT, UNKNOWN, KeyedView
 
 DELAY = 40
 

@@ -52,6 +52,7 @@ def test_import_is_cheap():
     ("change", "told"),
     [
         ({"task": "gain"}, "domain.task"),
+        ({"memory": "deep"}, "domain.memory"),
         ({"negative_rate": 0.0}, "negative_rate"),
         ({"views": []}, "views"),
         ({"views": [View(["a"]), View(["a"])]}, "different keys"),

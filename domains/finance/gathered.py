@@ -1,0 +1,133 @@
+"""The fraud network whose heads share a view's memory: windows laid out beside their targets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
+from core.model.views import NO_EVENT
+from domains.finance.batches import Gatherer
+from domains.finance.model import EventEmbedding, FraudModule, fraud_head
+from domains.finance.stream import DAY, UNKNOWN_LABEL, Stream, visible_label
+from domains.finance.tokens import FinanceTokenizer
+
+FIRST_LOG_ODDS = -5.0
+"""Frauds are rare, and a network that starts from there needs not learn it."""
+SLOTS = 1 << 18
+"""Window slots that scoring lays out at a time."""
+EVENTS = 1 << 17
+"""Memory events that scoring embeds at a time."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Stream places [T, W] that targets see through one view, NO_EVENT where there are fewer; the
+    target itself last. `kept` is the share of the window that is there to be seen."""
+
+    places: np.ndarray
+    states: np.ndarray
+    kept: float = 1.0
+
+
+class GatheredFraudModule(FraudModule):
+    """Training embeds each slot of a window anew; scoring embeds each event once."""
+
+    def __init__(self, tokenizer: FinanceTokenizer, encoder: GatheredConfig) -> None:
+        super().__init__()
+        self.views = encoder
+        views = len(encoder.views)
+        self.embed = EventEmbedding(tokenizer, views, encoder.dim)
+        self.recall = EventEmbedding(tokenizer, views, encoder.memory)
+        self.encoder = GatheredEncoder(encoder)
+        self.head = fraud_head(encoder)
+        nn.init.constant_(self.head[-1].bias, FIRST_LOG_ODDS)  # type: ignore[arg-type]
+
+    def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
+        seen = []
+        for view in range(len(self.views.views)):
+            look = self._look(gatherer, view, targets)
+            events = self.recall(*self._inputs(gatherer, look.places.ravel()))
+            states = self._tensor(look.states.ravel())
+            pair = self.encoder.remember(view, events, states)
+            keys, values = (part.view(*look.places.shape, -1) for part in pair)
+            seen.append(self._seen(gatherer, targets, look, keys, values))
+        return self._judge(gatherer, targets, seen)
+
+    def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
+        gatherer = Gatherer(stream, delay)
+        tables = [self._table(gatherer, view) for view in range(len(self.views.views))]
+        widest = max(w or len(stream) for w in self.windows())
+        step = max(1, SLOTS // min(widest, len(stream)))
+        found = [torch.empty(0, device=self.device)]
+        for start in range(0, len(places), step):
+            targets, seen = places[start : start + step], []
+            for view, table in enumerate(tables):
+                look = self._look(gatherer, view, targets)
+                known = look.states != UNKNOWN_LABEL
+                rows = self._tensor(2 * np.maximum(look.places, 0) + known)
+                keys, values = F.embedding(rows, table).chunk(2, dim=-1)
+                seen.append(self._seen(gatherer, targets, look, keys, values))
+            found.append(self._judge(gatherer, targets, seen))
+        return torch.cat(found)
+
+    def _table(self, gatherer: Gatherer, view: int) -> Tensor:
+        """[2 n, 2 E] keys and values of every event, its label unknown, then known."""
+        stream, parts = gatherer.stream, []
+        for start in range(0, len(stream), EVENTS):
+            places = np.arange(start, min(start + EVENTS, len(stream))).repeat(2)
+            states = np.full(len(places), UNKNOWN_LABEL, dtype=np.int64)
+            states[1::2] = stream.label[places[1::2]]
+            events = self.recall(*self._inputs(gatherer, places))
+            parts.append(torch.cat(self.encoder.remember(view, events, self._tensor(states)), -1))
+        return torch.cat(parts)
+
+    def _look(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> Look:
+        stream, order = gatherer.stream, gatherer.orders[view]
+        places, kept = order.windows(targets, self.windows()[view]), 1.0
+        if self.training and self.views.forget and places.shape[1] > 1:
+            places, kept = _forgotten(places, self.views.forget)
+        now = stream.time[targets][:, None]
+        states = visible_label(stream.label[places], stream.time[places], now, gatherer.delay)
+        return Look(places, states.astype(np.int64), kept)
+
+    def _seen(
+        self, gatherer: Gatherer, targets: np.ndarray, look: Look, keys: Tensor, values: Tensor
+    ) -> Seen:
+        stream, empty = gatherer.stream, look.places == NO_EVENT
+        ages = (stream.time[targets][:, None] - stream.time[look.places]) / DAY
+        days = stream.day[targets][:, None] - stream.day[look.places].astype(np.int64)
+        # What was forgotten would have had mass of its own.
+        bias = np.full(empty.shape, -math.log(look.kept))
+        bias[:, -1] = 0
+        bias[empty], ages[empty] = -np.inf, 0
+        numbers = [ages.astype(np.float32), days, look.states, bias.astype(np.float32)]
+        carried = self._tensor(stream.floats[look.places])
+        return Seen(keys, values, carried, *(self._tensor(x) for x in numbers))
+
+    def _judge(self, gatherer: Gatherer, targets: np.ndarray, seen: list[Seen]) -> Tensor:
+        events = self.embed(*self._inputs(gatherer, targets))
+        numbers = self._tensor(gatherer.stream.floats[targets])
+        return self.head(self.encoder(events, numbers, seen))[:, 0]
+
+    def _inputs(self, gatherer: Gatherer, places: np.ndarray) -> tuple[Tensor, Tensor]:
+        ids = gatherer.stream.ids[places].astype(np.int64)
+        return self._tensor(ids), self._tensor(gatherer.floats[places])
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+
+def _forgotten(places: np.ndarray, share: float) -> tuple[np.ndarray, float]:
+    """Some slots of each window at random, and the target's own; with the share that is left."""
+    others = places.shape[1] - 1
+    kept = max(1, round(others * (1 - share)))
+    draw = torch.rand(len(places), others).numpy()
+    chosen = np.argpartition(draw, kept - 1, axis=1)[:, :kept]
+    left = np.take_along_axis(places[:, :-1], chosen, axis=1)
+    return np.concatenate([left, places[:, -1:]], axis=1), kept / others
