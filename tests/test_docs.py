@@ -35,7 +35,9 @@ def _commands() -> list[str]:
 def test_a_documented_command_composes(command: str, tmp_path: Path) -> None:
     _, module, *arguments = shlex.split(command[command.index("-m pipelines.") - 1 :])
     # What stands after -- is for the job that pipelines.schedule starts.
-    asked = arguments if "--help" in arguments else ["--cfg", "job", *arguments]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    shown = [] if "--help" in arguments else ["--cfg", "job"]
+    asked = [*arguments[:end], *shown, *arguments[end:]]
     done = subprocess.run(
         [sys.executable, "-m", module, *asked],
         cwd=tmp_path,

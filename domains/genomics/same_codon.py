@@ -45,11 +45,15 @@ def shared_codons(reference: Reference, records: Iterable[bytes]) -> dict[str, n
 
 
 def _sharing(positions: np.ndarray, transcripts: list[Transcript]) -> np.ndarray:
+    """`positions` are sorted."""
     shared = [np.empty(0, dtype=np.int64)]
     for transcript in transcripts:
         coding = transcript.coding_positions()
         codons = coding[: len(coding) // 3 * 3].reshape(-1, 3)
-        changed = np.isin(codons, positions)
+        if not len(codons):
+            continue
+        ends = np.searchsorted(positions, [codons.min(), codons.max() + 1])
+        changed = np.isin(codons, positions[slice(*ends)])
         several = changed.sum(axis=1) > 1
         shared.append(codons[several][changed[several]])
     return np.unique(np.concatenate(shared))
