@@ -94,6 +94,7 @@ def _write(tiny: Tiny, path: Path, weights: dict[str, Any]) -> None:
         tokenizer=tiny.tokenizer.to_dict(),
         calibration=Calibration(),
         metrics=[],
+        reference=[],
         model_card="",
     )  # fmt: skip
 
