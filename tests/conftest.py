@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,10 @@ def real_data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real data at {DATA}; set LONGSTRAND_DATA to its folder")
     return DATA
+
+
+@pytest.fixture(autouse=True)
+def no_run_id_of_another_test() -> Iterator[None]:
+    """A run in this process names itself in the environment, for its children."""
+    yield
+    os.environ.pop("LONGSTRAND_RUN_ID", None)
