@@ -24,9 +24,8 @@ from torch import Tensor
 from benchmarks.measure import PeakMemory, cuda_peak_mb, interleaved
 from benchmarks.passes import HEADS, SIZE, Inputs, attends, run_once
 from benchmarks.patterns import patterns
-from benchmarks.results import folder, machine, start, table, write
+from benchmarks.results import chosen, folder, machine, start, table, write
 from core.attention import Plan
-from core.errors import ConfigError
 
 LENGTHS = tuple(1024 << power for power in range(7))
 DENSE_BACKWARD, REPEATS, BUDGET = 16384, 5, 60.0
@@ -52,11 +51,7 @@ class Settings:
     out: str = ""
 
     def chosen(self, name: str, known: Sequence[str]) -> list[str]:
-        wanted = [part.strip() for part in getattr(self, name).split(",") if part.strip()]
-        unknown = sorted(set(wanted) - set(known))
-        if unknown:
-            raise ConfigError(f"{name}: got {unknown}, expected some of {list(known)}")
-        return wanted or list(known)
+        return chosen(name, getattr(self, name), known)
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

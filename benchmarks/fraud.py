@@ -36,9 +36,8 @@ from benchmarks.fraud_protocols import (
     opened,
     rows_of,
 )
-from benchmarks.results import folder, machine, start, write
+from benchmarks.results import chosen, folder, listed, machine, start, write
 from benchmarks.results import table as text_table
-from core.errors import ConfigError
 from domains.finance.config import FinanceConfig
 from domains.finance.labelled import TransactionSource
 from pipelines import build
@@ -61,16 +60,12 @@ class Settings:
     out: str = ""
 
     def chosen(self, name: str, known: Sequence[str]) -> list[str]:
-        wanted = _listed(getattr(self, name))
-        unknown = sorted(set(wanted) - set(known))
-        if unknown:
-            raise ConfigError(f"{name}: got {unknown}, expected some of {list(known)}")
-        return wanted or list(known)
+        return chosen(name, getattr(self, name), known)
 
     def bundles(self, protocol: Protocol) -> list[Path]:
         """Trained runs to reuse, none where there are none."""
         stated = self.book_bundles if protocol.name == "book_week" else self.bundle
-        return [Path(path) for path in _listed(stated)]
+        return [Path(path) for path in listed(stated)]
 
 
 @dataclass(frozen=True)
@@ -209,10 +204,6 @@ def benchmark(settings: Settings) -> None:
         print(text_table(found, COLUMNS))
         rows += found
     print("wrote", write("fraud", rows, began, folder=folder(settings.quick, settings.out)))
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ import torch
 from benchmarks.measure import PeakMemory
 from benchmarks.passes import run_once
 from benchmarks.patterns import patterns
-from benchmarks.results import folder, machine, start, table, write
-from core.errors import ConfigError
+from benchmarks.results import chosen, folder, machine, start, table, write
 
 MILLION = 1 << 20
 SHORTEST = 16384
@@ -39,12 +38,7 @@ class Settings:
     out: str = ""
 
     def names(self) -> list[str]:
-        known = list(patterns(SHORTEST))
-        wanted = [part.strip() for part in self.patterns.split(",") if part.strip()]
-        unknown = sorted(set(wanted) - set(known))
-        if unknown:
-            raise ConfigError(f"patterns: got {unknown}, expected some of {known}")
-        return wanted or known
+        return chosen("patterns", self.patterns, [*patterns(SHORTEST)])
 
     def lengths(self) -> list[int]:
         shortest, longest = (256, 512) if self.quick else (SHORTEST, self.longest)

@@ -45,6 +45,23 @@ def settings(kind: type[Settings], arguments: Sequence[str]) -> Settings:
     return kind(**chosen)
 
 
+def listed(text: str) -> list[str]:
+    """The names of a list that is separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def chosen(setting: str, text: str, known: Sequence[str]) -> list[str]:
+    """The names that a list on the command line holds, all that are known where it is empty.
+
+    Raises ConfigError for names that are not known.
+    """
+    wanted = listed(text)
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        raise ConfigError(f"{setting}: got {unknown}, expected some of {[*known]}")
+    return wanted or [*known]
+
+
 def start(kind: type[Settings], benchmark: Callable[[Settings], None]) -> None:
     """Runs a benchmark on the command line's settings; a mistake in them is said, with exit 2.
 

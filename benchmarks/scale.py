@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import run_measured
-from benchmarks.results import folder, machine, start, table, write
+from benchmarks.results import chosen, folder, listed, machine, start, table, write
 from benchmarks.scale_jobs import JOBS, QUICK, ROOT, Scoring, Sizes
-from core.errors import ConfigError, LongstrandError
+from core.errors import LongstrandError
 
 ENGINES = ("local", "ray")
 COLUMNS = ("job", "engine", "workers", "items", "seconds", "per_second", "peak_mb")
@@ -46,15 +46,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, known in (("jobs", JOBS), ("engines", ENGINES)):
-            unknown = sorted(set(self.names(name)) - set(known))
-            if unknown:
-                raise ConfigError(f"{name}: got {unknown}, expected some of {[*known]}")
+            chosen(name, getattr(self, name), [*known])
 
     def sizes(self) -> Sizes:
         return QUICK if self.quick else Sizes(transactions=self.transactions)
 
     def names(self, what: str) -> list[str]:
-        return [part.strip() for part in getattr(self, what).split(",") if part.strip()]
+        return listed(getattr(self, what))
 
 
 def measure(name: str, job: Scoring, settings: Settings, work: Path) -> Iterator[Row]:
