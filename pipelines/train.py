@@ -230,6 +230,7 @@ def _finish(
         "fingerprint": job.source.fingerprint(),
         "label_intervals": job.task.label_intervals(job.source, last),
         "config": plain(settings),
+        "training": build.training(job.config),
     }
     reference = reference_of(job.source, last, predictions)
     write_model(job.run.bundle, folder, manifest, encoder, metrics, reference)

@@ -1,0 +1,102 @@
+"""report.html of a back-test: a line by week for every figure, and the tables behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from core.contract import Metric, Panel
+from pipelines.backtest.figures import ALL, protocol
+from pipelines.backtest.walk import Walk
+from pipelines.report import Table, write_report
+
+if TYPE_CHECKING:
+    import polars as pl
+
+HEADING = "All weeks together"
+SERVED = "Of each row, ours is the model that was in use when it came."
+FLOORS = "A floor is a model that takes no learning worth the name, of the rows that ours learned."
+FROZEN = "The frozen model is the bundle itself, never trained again."
+
+
+def write_page(
+    walk: Walk,
+    steps: Mapping[date, Mapping[str, Any]],
+    predictions: Mapping[str, pl.DataFrame],
+    metrics: Sequence[Metric],
+) -> None:
+    """Write the page whole or not at all."""
+    models = list(predictions)
+    names = list(dict.fromkeys(m.metric for m in metrics))
+    tables = [_models(walk, steps), *(_weekly(walk, name, models, metrics) for name in names)]
+    panels = [_line(walk, name, models, metrics) for name in names]
+    panels += walk.task.panels(walk.source, predictions["ours"])
+    notes = [SERVED, *([FROZEN] if walk.lesson is not None else []), FLOORS]
+    first, last = walk.rows["week"].min(), walk.rows["day"].max()
+    manifest = {"created": f"{first} to {last}", "fingerprint": walk.source.fingerprint()}
+    write_report(
+        walk.folder / "report.html",
+        f"{walk.bundle.domain}: {walk.task.name}, back-test by week",
+        manifest,
+        [m for m in metrics if m.protocol == ALL],
+        panels,
+        tables,
+        HEADING,
+        " ".join(notes),
+    )
+
+
+def _models(walk: Walk, steps: Mapping[date, Mapping[str, Any]]) -> Table:
+    """Which model was in use from which week on."""
+    rows = [
+        [
+            str(day),
+            one["model_version"],
+            one["created"][:10],
+            str(one["seen"]),
+            one["kept_because"] or "",
+        ]
+        for day, one in steps.items()
+    ]
+    head = ["weeks from", "model in use", "made as of", "rows it has learned", "kept because"]
+    caption = "A model made as of a day has seen no later row, and no label that was not known yet."
+    return Table("Models", head, rows, caption=caption)
+
+
+def _weekly(walk: Walk, name: str, models: Sequence[str], metrics: Sequence[Metric]) -> Table:
+    found = {(m.protocol, m.model): m for m in metrics if m.metric == name}
+    rows = []
+    for week, count, rate in _weeks(walk):
+        cells = [_cell(found.get((protocol(week), model))) for model in models]
+        rows.append([str(week), str(count), f"{rate:.4g}", *cells])
+    head = ["week from", "rows", "mean label", *models]
+    caption = "In brackets 95 % intervals. A week without a figure had too few labels of a kind."
+    return Table(f"{name} by week", head, rows, caption=caption)
+
+
+def _weeks(walk: Walk) -> list[tuple[date, int, float]]:
+    """First day, rows and mean label of each week."""
+    import polars as pl
+
+    by_week = walk.rows.group_by("week").agg(pl.len(), mean=pl.col("label").cast(float).mean())
+    return by_week.sort("week").rows()  # pyright: ignore[reportReturnType]
+
+
+def _cell(metric: Metric | None) -> str:
+    return "" if metric is None else f"{metric.value:.4g} [{metric.low:.4g}, {metric.high:.4g}]"
+
+
+def _line(walk: Walk, name: str, models: Sequence[str], metrics: Sequence[Metric]) -> Panel:
+    import polars as pl
+
+    weeks = {protocol(week): week for week, _, _ in _weeks(walk)}
+    points = [
+        (weeks[m.protocol], m.value, m.model)
+        for model in models
+        for m in metrics
+        if (m.metric, m.model) == (name, model) and m.protocol in weeks
+    ]
+    schema = {"week from": pl.Date, name: pl.Float64, "model": pl.String}
+    data = pl.DataFrame(points, schema=schema, orient="row")
+    return Panel(f"{name} by week", "line", data, "week from", name, series="model")
