@@ -55,7 +55,10 @@ def refuse_seen(start: Bundle, source: Source, task: Task, folds: Sequence[Fold]
             )
 
 
-def told(start: Bundle, folder: Path) -> dict[str, Any]:
-    """What the training of this folder took over."""
+def told(start: Bundle | None, folder: Path) -> dict[str, Any]:
+    """The summary's `init`: what the training of this folder took over; nothing where it began
+    anew."""
+    if start is None:
+        return {}
     counts = json.loads((folder / BEGUN).read_text())
-    return {"bundle": str(start.path), "model_version": start.version, **counts}
+    return {"init": {"bundle": str(start.path), "model_version": start.version, **counts}}

@@ -144,11 +144,7 @@ def _train(
         "bundle": str(run.bundle),
         "resumed": run.resumed,
         "set_aside": set_aside,
-        **(
-            {}
-            if start is None
-            else {"init": begin.told(start, run.path / "checkpoints" / folds[-1].name)}
-        ),
+        **begin.told(start, run.path / "checkpoints" / folds[-1].name),
         **({} if choice is None else {"attention": choice["again"][folds[-1].name]}),
         # Of one name, the figure of all rows comes before those of parts of them.
         "metrics": {m.metric: round(m.value, 4) for m in reversed(metrics) if m.model == "ours"},
