@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 HEADING = "All weeks together"
 SERVED = "Of each row, ours is the model that was in use when it came."
-FLOORS = "A floor is a model that takes no learning worth the name, of the rows that ours learned."
+FLOORS = (
+    "A floor is a model that takes no learning worth the name; it learns from the rows that ours "
+    "has learned from."
+)
 FROZEN = "The frozen model is the bundle itself, never trained again."
 
 
@@ -53,13 +56,19 @@ def _models(walk: Walk, steps: Mapping[date, Mapping[str, Any]]) -> Table:
         [
             str(day),
             one["model_version"],
-            one["created"][:10],
+            one["labels_known_by"],
             str(one["seen"]),
             one["kept_because"] or "",
         ]
         for day, one in steps.items()
     ]
-    head = ["weeks from", "model in use", "made as of", "rows it has learned", "kept because"]
+    head = [
+        "weeks from",
+        "model in use",
+        "its labels known by",
+        "rows it has learned",
+        "kept because",
+    ]
     caption = "A model made as of a day has seen no later row, and no label that was not known yet."
     return Table("Models", head, rows, caption=caption)
 
