@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from core.contract import Fold, Metric, Source, Task
-from core.errors import ConfigError
 from core.training import launch
 from pipelines import build, runs
 
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
     from core.model.encoder import EncoderConfig
     from core.training.module import SequenceModule
 
-log = logging.getLogger("longstrand.learn")
+log = logging.getLogger("longstrand.train")
+
+BEGUN = "init.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class Lesson:
         folder: where tokenizer.json, calibration.json, model.safetensors and, where the fold has
             test rows, test.parquet come to lie.
         logs: where the loss is followed.
-        start: a bundle whose tokenizer and weights the training begins with; None begins anew.
+        start: a bundle whose tokenizer and weights the training begins with, but for the head where
+            it is of another task; `folder` then has the number of tensors in init.json. None begins
+            anew.
     """
 
     config: DictConfig
@@ -109,16 +112,12 @@ def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:
 
 def _first(lesson: Lesson) -> tuple[Any, Any]:
     if lesson.start is not None:
-        from core.bundle import restore
+        from core.bundle import begin_from
 
-        try:
-            tokenizer, module = restore(lesson.start, lesson.task)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"{lesson.start.path}: its weights do not fit this configuration ({error}); keep "
-                "the model and the domain as they were, or begin anew (init=null)"
-            ) from error
-        return tokenizer, module.train()
+        begun = begin_from(lesson.start, lesson.task, lesson.encoder)
+        log.info("init: %d tensors taken over, %d new", len(begun.taken), len(begun.new))
+        runs.write_json(lesson.folder / BEGUN, {"taken": len(begun.taken), "new": len(begun.new)})
+        return begun.tokenizer, begun.module.train()
     tokenizer = lesson.task.fit_tokenizer(lesson.source, lesson.fold.train)
     return tokenizer, lesson.task.module(tokenizer, lesson.encoder)
 
