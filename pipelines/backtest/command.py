@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from datetime import date, time, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from core.errors import ConfigError, DataContractError
 from pipelines import build, locks, runs
 from pipelines.backtest.figures import ALL, figures, together
 from pipelines.backtest.page import write_page
-from pipelines.backtest.walk import Walk, lesson_of, step
+from pipelines.backtest.walk import Walk, first_day, lesson_of, step
 from pipelines.backtest.weeks import WEEK, stretches
 from pipelines.domains import load_domain
 from pipelines.log import about, stage
@@ -112,13 +112,12 @@ def _rows(
     """
     import polars as pl
 
-    since = domain.task(settings).in_service(source, bundle.label_intervals)
-    if since is None:
+    served = first_day(domain.task(settings).in_service(source, bundle.label_intervals))
+    if served is None:
         raise ConfigError(
             f"backtest: found the domain {domain.name}, whose rows have no time to walk through; "
             "say backtest=none"
         )
-    served = since.date() + timedelta(days=since.time() > time())
     known = source.rows().filter(pl.col("label").is_not_null())
     rows = known.select("row", "label", pl.col("time").dt.date().alias("day")).collect()
     asked = config.backtest

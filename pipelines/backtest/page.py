@@ -69,7 +69,10 @@ def _models(walk: Walk, steps: Mapping[date, Mapping[str, Any]]) -> Table:
         "rows it has learned",
         "kept because",
     ]
-    caption = "A model made as of a day has seen no later row, and no label that was not known yet."
+    caption = (
+        "A model has seen no row of the weeks that it is in use for, and no label that was not "
+        "known when the first of them began."
+    )
     return Table("Models", head, rows, caption=caption)
 
 
@@ -93,7 +96,14 @@ def _weeks(walk: Walk) -> list[tuple[date, int, float]]:
 
 
 def _cell(metric: Metric | None) -> str:
-    return "" if metric is None else f"{metric.value:.4g} [{metric.low:.4g}, {metric.high:.4g}]"
+    if metric is None:
+        return ""
+    return f"{_number(metric.value)} [{_number(metric.low)}, {_number(metric.high)}]"
+
+
+def _number(value: float) -> str:
+    """Shares and scores with three digits, sums of money without a fraction."""
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _line(walk: Walk, name: str, models: Sequence[str], metrics: Sequence[Metric]) -> Panel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,17 +71,25 @@ def step(walk: Walk, weeks: Sequence[date], before: str) -> dict[str, Any]:
     if walk.lesson is not None:
         write_parquet(_predicted(walk, walk.bundle, rows), folder / f"{FROZEN}.parquet")
     seen = walk.task.seen_rows(walk.source, serving.label_intervals)
+    known_by = first_day(walk.task.in_service(walk.source, serving.label_intervals))
     floors = _floors(walk, Fold(str(day), seen, seen.clear(), rows))
     for name, frame in floors.items():
         write_parquet(frame, folder / f"{name}.parquet")
     return {
         "bundle": str(path),
         "model_version": serving.version,
-        "created": serving.created,
+        "labels_known_by": str(known_by) if known_by else None,
         "seen": len(seen),
         "kept_because": kept,
         "models": ["ours", *([] if walk.lesson is None else [FROZEN]), *floors],
     }
+
+
+def first_day(moment: datetime | None) -> date | None:
+    """The first day that begins at that moment or later."""
+    if moment is None:
+        return None
+    return moment.date() + timedelta(days=moment.time() > time())
 
 
 def _predicted(walk: Walk, bundle: Bundle, rows: pl.Series) -> pl.DataFrame:
