@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 
@@ -28,9 +29,10 @@ def windows():
 
 def by_definition(ages, days, states, there):
     """Of one target, in order of age."""
+    parts = [part[:-1] for part in (ages, days, states, there)]
     past = sorted(
         (float(age), int(day), int(state))
-        for age, day, state, is_there in zip(ages[:-1], days[:-1], states[:-1], there[:-1])
+        for age, day, state, is_there in zip(*parts, strict=True)
         if is_there
     )
     positive = [day for _, day, state in past if state == POSITIVE]
@@ -46,8 +48,8 @@ def by_definition(ages, days, states, there):
     marks += [positive[-1:], run[-1:]]
     told = []
     for mark in marks:
-        pairs = zip(DAILY[:-1], DAILY[1:], strict=True)
-        rise = [min(max((mark[0] - a) / (b - a), 0), 1) if mark else 0 for a, b in pairs]
+        knots = pairwise(DAILY)
+        rise = [min(max((mark[0] - a) / (b - a), 0), 1) if mark else 0 for a, b in knots]
         told += [*rise, len(mark)]
     told.append(known[:1] == [POSITIVE])
     told += [math.log1p(len(part)) / 3 for part in (positive, legitimate, past)]
