@@ -35,7 +35,6 @@ SPLIT = (
     "domain.split.train_before=2018-07-01",
     "domain.split.test_from=2018-07-08",
     "domain.split.test_until=2018-08-01",
-    "domain.split.refit=false",
 )
 TOWN = (
     "domain.data.customers=120",
