@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from core.errors import LongstrandError
 
-Kind = Literal["identity", "platt"]
+Kind = Literal["identity", "platt", "isotonic"]
 BINS = 10
 """Of a calibration error."""
 
@@ -19,17 +19,21 @@ BINS = 10
 @dataclass(frozen=True)
 class Calibration:
     """`identity` leaves raw numbers as they are (label units); `platt` gives the probability
-    sigmoid(slope * raw + intercept) (Platt 1999)."""
+    sigmoid(slope * raw + intercept) (Platt 1999); `isotonic` the one on the straight lines between
+    its knots, pairs of raw number and probability that both rise (core.isotonic)."""
 
     kind: Kind = "identity"
     slope: float = 1.0
     intercept: float = 0.0
+    knots: tuple[tuple[float, float], ...] = ()
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """[n] raw -> [n] score, float64."""
         raw = np.asarray(raw, dtype=np.float64)
         if self.kind == "identity":
             return raw
+        if self.kind == "isotonic":
+            return np.interp(raw, *np.array(self.knots).T)
         z = np.clip(self.slope * raw + self.intercept, -60.0, 60.0)
         return 1.0 / (1.0 + np.exp(-z))
 
@@ -38,10 +42,14 @@ class Calibration:
 
     @staticmethod
     def from_dict(state: Mapping[str, Any]) -> Calibration:
+        if state.get("kind") == "isotonic":
+            return Calibration(
+                "isotonic", knots=tuple((float(x), float(p)) for x, p in state["knots"])
+            )
         if state.get("kind") not in ("identity", "platt"):
             raise LongstrandError(
-                f"calibration.json: found kind {state.get('kind')!r}, expected identity or platt; "
-                "the bundle was written by another version: retrain it or use that version"
+                f"calibration.json: found kind {state.get('kind')!r}, expected identity, platt or "
+                "isotonic; the bundle was written by another version: retrain it or use that version"
             )
         return Calibration(state["kind"], float(state["slope"]), float(state["intercept"]))
 

@@ -14,6 +14,7 @@ import torch
 from core.calibration import Calibration, fit_platt
 from core.contract import Challenge, Fold, Metric, Panel, Yardstick
 from core.errors import ConfigError, TooFewLabelsError
+from core.isotonic import fit_isotonic
 from core.training.loader import StepLoader
 from domains.finance import floors
 from domains.finance.batches import Gatherer, sampled_batches
@@ -118,6 +119,11 @@ class FraudTask:
         return StepLoader(batch_at, steps)
 
     def module(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
+        module = self._network(tokenizer, encoder)
+        module.focal = self.config.focal
+        return module
+
+    def _network(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
         if self.config.memory == "per_head":
             return KeyedFraudModule(tokenizer, keyed_config(self.config, encoder))
         return GatheredFraudModule(
@@ -154,7 +160,8 @@ class FraudTask:
 
     def calibrate(self, validation: pl.DataFrame) -> Calibration:
         known = validation.filter(pl.col("label").is_not_null())
-        return fit_platt(known["raw"].to_numpy(), known["label"].to_numpy())
+        fit = fit_isotonic if self.config.calibration == "isotonic" else fit_platt
+        return fit(known["raw"].to_numpy(), known["label"].to_numpy())
 
     def metrics(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
         return fraud_metrics(source.path.stem, "all_rows", predictions)
