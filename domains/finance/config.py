@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import ConfigError
 
 SOURCES = ("simulated", "files")
-TASKS = ("fraud",)
+TASKS = ("fraud", "surprise")
 MEMORIES = ("shared", "per_head")
 
 
@@ -89,11 +89,13 @@ def _default_views() -> list[View]:
 @dataclass
 class FinanceConfig:
     """Args:
+    task: `fraud` learns from labels; `surprise` foresees every field and reads no label, so that
+        `labels` of a view only keep the places that a fraud training from its weights fills.
     memory: `shared` gives all heads of a view one key and value of an event and tells them its age
         in features; `per_head` gives each head its own, with rotary times, and scores by a windowed
         kernel.
     batch_size: targets a step.
-    negative_rate: share of legitimate rows drawn for every pass over the frauds.
+    negative_rate: share of legitimate rows drawn for every pass over the frauds; of fraud only.
     forget: share of memory events hidden at random in training.
     bins, tail_bins: of a number; the latter lie beyond its last two percent.
     """
@@ -119,6 +121,8 @@ def check_config(config: FinanceConfig) -> None:
     """
     _require(config.task in TASKS, "task", config.task, f"one of {', '.join(TASKS)}")
     _require(config.memory in MEMORIES, "memory", config.memory, f"one of {', '.join(MEMORIES)}")
+    own = config.task != "surprise" or config.memory == "shared"
+    _require(own, "memory with task=surprise", config.memory, "shared")
     data = config.data
     _require(data.source in SOURCES, "data.source", data.source, f"one of {', '.join(SOURCES)}")
     if data.source == "simulated":
