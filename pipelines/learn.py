@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,8 @@ class Lesson:
 
 
 def learn(lesson: Lesson) -> None:
-    """Train on the fold's training rows, calibrate on its validation rows, predict its test.
+    """Train on the fold's training rows, calibrate on its validation rows, train anew where the
+    fold has rows to refit on, predict its test.
 
     Several processes train and predict together; the first one alone writes.
     """
@@ -62,6 +63,9 @@ def learn(lesson: Lesson) -> None:
     task, fold, folder = lesson.task, lesson.fold, lesson.folder
     tokenizer, module = trained(lesson)
     validation = predicted(lesson, tokenizer, module, fold.validation)
+    if fold.refit is not None:
+        log.info("refit on %d rows", len(fold.refit))
+        tokenizer, module = trained(_again(lesson, fold.refit))
     test = predicted(lesson, tokenizer, module, fold.test) if len(fold.test) else None
     if launch.rank() > 0:
         return
@@ -72,6 +76,16 @@ def learn(lesson: Lesson) -> None:
     save_file(weights, str(folder / "model.safetensors"))
     if test is not None:
         write_parquet(build.scored(task, test, calibration, fold.name), folder / "test.parquet")
+
+
+def _again(lesson: Lesson, rows: pl.Series) -> Lesson:
+    """The same lesson on these rows, in a folder of its own."""
+    return replace(
+        lesson,
+        fold=replace(lesson.fold, train=rows),
+        folder=lesson.folder / "refit",
+        logs=lesson.logs / "refit",
+    )
 
 
 def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:
@@ -166,10 +180,10 @@ def reference_of(source: Source, fold: Fold, predictions: pl.DataFrame) -> list[
 
     from core.drift import references
 
-    chosen = pl.col("row").is_in(fold.train.implode())
+    chosen = pl.col("row").is_in(fold.learned.implode())
     labels = source.rows().filter(chosen).select(pl.col("label").cast(pl.Float64)).collect()
     scores = predictions.select(pl.col("score").cast(pl.Float64))
-    fields = source.fields(fold.train)
+    fields = source.fields(fold.learned)
     return [*references(fields), *references(scores), *references(labels)]
 
 

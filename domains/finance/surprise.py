@@ -109,9 +109,9 @@ class SurpriseTask(FraudTask):
 
     def floors(self, source: TransactionSource, fold: Fold) -> Mapping[str, pl.DataFrame]:
         """How frequent a class of each field is, whatever came before, and the amount alone."""
-        tokenizer = self.fit_tokenizer(source, fold.train)
+        tokenizer = self.fit_tokenizer(source, fold.learned)
         gatherer = Gatherer(self._stream(source, tokenizer), source.schema.label_delay)
-        train, test = places_of(source, fold.train), places_of(source, fold.test)
+        train, test = places_of(source, fold.learned), places_of(source, fold.test)
         nats = frequencies(tokenizer, self.config.views, gatherer, train, test)
         most = np.max(np.stack(list(nats.values())), axis=0)
         amount = source.events[f"number:{source.schema.amount}"][test]
