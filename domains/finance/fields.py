@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.model.views import KeyedView
 from domains.finance.batches import Gatherer
+from domains.finance.config import View
 from domains.finance.stream import DAY
 from domains.finance.tokens import FinanceTokenizer
 
@@ -46,17 +46,15 @@ class Field:
     other: int = -1
 
 
-def fields_of(
-    tokenizer: FinanceTokenizer, views: Sequence[KeyedView], keyed: Sequence[bool]
-) -> list[Field]:
-    """In the order in which they are predicted; `keyed` says which views have a key."""
+def fields_of(tokenizer: FinanceTokenizer, views: Sequence[View]) -> list[Field]:
+    """In the order in which they are predicted."""
     names = [(f.name, _NUMBER) for f in tokenizer.numbers]
     names += [(f.name, _CATEGORY) for f in tokenizer.categories]
     found = [
         Field(name, kind, size, place)
         for place, ((name, kind), size) in enumerate(zip(names, tokenizer.sizes, strict=False))
     ]
-    own = [v for v, has in enumerate(keyed) if has]
+    own = [v for v, view in enumerate(views) if view.key]
     for v in own:
         found.append(Field(f"time_since_last_{views[v].name}", _GAP, len(GAP_EDGES) + 2, v))
     for i, u in enumerate(own):

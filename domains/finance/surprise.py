@@ -68,8 +68,7 @@ class SurpriseTask(FraudTask):
 
     def module(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> SurpriseModule:
         config = gathered_config(self.config, encoder, tokenizer.floats)
-        keyed = [bool(view.key) for view in self.config.views]
-        return SurpriseModule(tokenizer, config, fields_of(tokenizer, config.views, keyed))
+        return SurpriseModule(tokenizer, config, fields_of(tokenizer, self.config.views))
 
     def predict(
         self,

@@ -83,7 +83,7 @@ def frequencies(
 ) -> dict[str, np.ndarray]:
     """By nats:FIELD, [len(test)] nats where all that is known is how frequent a class is in
     training rows."""
-    fields = fields_of(tokenizer, views, [bool(view.key) for view in views])
+    fields = fields_of(tokenizer, views)
     windows = [view.window for view in views]
 
     def classes_of(places: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ def surprise_panels(predictions: pl.DataFrame) -> list[Panel]:
     Args:
         predictions: columns row, day, label, score, field, and found:FIELD and usual:FIELD.
     """
-    panels = [_top(predictions), _scores(predictions), _fields(predictions)]
+    panels = [_top(predictions), _fields(predictions), _scores(predictions)]
     known = predictions.filter(pl.col("label").is_not_null())
     if 0 < known["label"].sum() < len(known):
         panels.append(_precision_recall(known))
@@ -72,10 +72,13 @@ def _scores(predictions: pl.DataFrame) -> Panel:
 
 
 def _fields(predictions: pl.DataFrame) -> Panel:
+    """Which fields are behind high scores; a chart would have no room for their names."""
     high = predictions.filter(pl.col("score") >= HIGH)
-    data = high.group_by("field").agg(rows=pl.len()).sort("rows", descending=True)
-    title = f"Fields of the {len(high):,} rows with surprise {HIGH:g} or more"
-    return Panel(title, "bar", data, "field", "rows")
+    counts = high.group_by("field").agg(rows=pl.len()).sort("rows", "field", descending=True)
+    title = (
+        f"Fields of the {len(high):,} rows of {len(predictions):,} with surprise {HIGH:g} or more"
+    )
+    return Panel(title, "table", counts)
 
 
 def _precision_recall(known: pl.DataFrame) -> Panel:
