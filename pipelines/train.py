@@ -63,6 +63,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     build.check_logger(config.logger)
     encoder = build.encoder(config, _first_pattern(config.attention))
     build.fitting(config.trainer)
+    build.members(config.trainer)
     start = begin.opened(config, domain)
 
     from core.training import processes
@@ -246,6 +247,7 @@ def _finish(
         "fingerprint": job.source.fingerprint(),
         "label_intervals": [*dict.fromkeys(seen)],
         "config": plain(settings),
+        "training": build.training(job.config),
     }
     reference = reference_of(job.source, last, predictions)
     write_model(job.run.bundle, folder, manifest, encoder, metrics, reference)
