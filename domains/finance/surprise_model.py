@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from core.model.views import NO_EVENT
 from domains.finance.batches import Gatherer
 from domains.finance.fields import Field, classes
 from domains.finance.gathered import GatheredFraudModule
+from domains.finance.model import FraudEnsemble
 from domains.finance.stream import DAY
 from domains.finance.tokens import FinanceTokenizer
 
@@ -68,6 +69,10 @@ class SurpriseModule(GatheredFraudModule):
         # As far back as what scoring keeps of a key.
         self.paces = [min(PACE, (self.windows()[v] or PACE + 1) - 1) for v in gaps]
         self.head = SurpriseHead(fields, encoder.dim, encoder.ffn, self.paces)
+
+    @classmethod
+    def ensemble(cls, members: Sequence[SurpriseModule]) -> SurpriseEnsemble:
+        return SurpriseEnsemble(members)
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         nats = self.logits(batch["gatherer"], batch["targets"])
@@ -118,6 +123,25 @@ class SurpriseModule(GatheredFraudModule):
             told = np.concatenate([both * there, there], axis=-1).reshape(len(targets), -1)
             found.append(self._tensor(np.concatenate([told, clock], axis=1).astype(np.float32)))
         return found
+
+
+class SurpriseEnsemble(FraudEnsemble):
+    """Mean nats of several trainings of the same network."""
+
+    def __init__(self, members: Sequence[SurpriseModule]) -> None:
+        super().__init__(members)
+        self.fields, self.outputs = members[0].fields, members[0].outputs
+
+    def expected(self, gatherer: Gatherer, targets: np.ndarray) -> list[Tensor]:
+        """As of one module: of the mean log-probabilities, made to add up to one."""
+        each = [module.expected(gatherer, targets) for module in self._modules()]
+        return [F.log_softmax(torch.stack(e).mean(0), dim=-1) for e in zip(*each, strict=True)]
+
+    def classes(self, gatherer: Gatherer, targets: np.ndarray) -> np.ndarray:
+        return self._modules()[0].classes(gatherer, targets)
+
+    def _modules(self) -> list[SurpriseModule]:
+        return cast("list[SurpriseModule]", list(self.members))
 
 
 def _without_itself(seen: Seen) -> Seen:

@@ -16,7 +16,7 @@ from domains.finance.tokens import FinanceTokenizer
 
 if TYPE_CHECKING:
     from domains.finance.labelled import TransactionSource
-    from domains.finance.surprise_model import SurpriseModule
+    from domains.finance.surprise_model import SurpriseEnsemble, SurpriseModule
 
 TOLD = 100
 """Rows that are told of each field: those that it surprised most at."""
@@ -27,7 +27,7 @@ _SPANS = ((1440.0, "days"), (60.0, "h"), (1.0, "min"))
 
 
 def told(
-    module: SurpriseModule,
+    module: SurpriseModule | SurpriseEnsemble,
     tokenizer: FinanceTokenizer,
     source: TransactionSource,
     stream: Stream,

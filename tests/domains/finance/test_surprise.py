@@ -113,6 +113,21 @@ def test_scoring_a_stream_gives_the_numbers_of_gathered_windows(foresees, gather
     torch.testing.assert_close(whole, each, atol=1e-4, rtol=1e-4)
 
 
+def test_several_trainings_surprise_by_their_mean(surprise, foresees, gatherer, tokenizer):
+    torch.manual_seed(5)
+    other = surprise.module(tokenizer, ENCODER).eval()
+    both, places = foresees.ensemble([foresees, other]).eval(), np.arange(300, 340)
+    with torch.no_grad():
+        nats = both.stream_logits(gatherer.stream, places, gatherer.delay)
+        parts = [
+            m.stream_logits(gatherer.stream, places, gatherer.delay) for m in (foresees, other)
+        ]
+        expected = both.expected(gatherer, places)
+    torch.testing.assert_close(nats, (parts[0] + parts[1]) / 2)
+    assert nats.shape[1:] == both.outputs
+    assert all(torch.allclose(e.exp().sum(1), torch.ones(40)) for e in expected)
+
+
 def test_event_by_event_gives_the_numbers_of_one_pass(surprise, foresees, source, tokenizer):
     events = source.events.head(120)
 
