@@ -106,6 +106,12 @@ class SurpriseTask(FraudTask):
     def metrics(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
         return surprise_metrics(source.path.stem, predictions)
 
+    def parts(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
+        """By labels, where there are some."""
+        if predictions["label"].is_null().all():
+            return []
+        return super().parts(source, predictions.with_columns(raw="score"))
+
     def floors(self, source: TransactionSource, fold: Fold) -> Mapping[str, pl.DataFrame]:
         """How frequent a class of each field is, whatever came before, and the amount alone."""
         tokenizer = self.fit_tokenizer(source, fold.learned)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import torch
 
 from core.calibration import Calibration, fit_platt
@@ -21,6 +22,7 @@ from domains.finance.gathered import GatheredFraudModule
 from domains.finance.metrics import fraud_metrics
 from domains.finance.model import FraudModule, KeyedFraudModule, require_finite
 from domains.finance.panels import fraud_panels
+from domains.finance.parts import EARLIER, earlier, part_metrics
 from domains.finance.retraining import challenge, fraud_yardstick
 from domains.finance.stream import DAY, KeyOrder, Stream, cut
 from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
@@ -138,7 +140,8 @@ class FraudTask:
         rows: pl.Series,
     ) -> pl.DataFrame:
         """Columns row, label, raw (log-odds), day, amount, entity (a number without meaning that
-        tells the first entity's values apart).
+        tells the first entity's values apart), `earlier:*` (earlier transactions of each entity),
+        and kind where the schema names one.
 
         Raises:
             LongstrandError: a prediction is not a finite number.
@@ -158,6 +161,9 @@ class FraudTask:
 
     def metrics(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
         return fraud_metrics(source.path.stem, "all_rows", predictions)
+
+    def parts(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
+        return list(part_metrics(source.path.stem, predictions))
 
     def floors(self, source: TransactionSource, fold: Fold) -> dict[str, pl.DataFrame]:
         """Probabilities by the amount alone and by the Handbook's aggregates. Aggregates take
@@ -250,7 +256,7 @@ def predict_logits(
 
 def frame_of(source: TransactionSource, places: np.ndarray, raw: pl.Series) -> pl.DataFrame:
     """What is predicted of these stream places, beside what figures need of them."""
-    events = source.events[places]
+    events = source.events.with_columns(earlier(source.events))[places]
     entity = next(iter(source.schema.entities))
     return events.select(
         "row",
@@ -259,6 +265,7 @@ def frame_of(source: TransactionSource, places: np.ndarray, raw: pl.Series) -> p
         pl.col("time").dt.date().alias("day"),
         pl.col(f"number:{source.schema.amount}").alias("amount"),
         pl.col(f"entity:{entity}").rank("dense").cast(pl.Int64).alias("entity"),
+        cs.starts_with(EARLIER) | cs.by_name("kind", require_all=False),
     )
 
 

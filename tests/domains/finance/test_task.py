@@ -147,6 +147,17 @@ def test_metrics_floors_and_panels_cover_the_test(task, module, source, tokenize
     assert all(i.startswith("time:2024-01-") for i in task.label_intervals(source, fold))
 
 
+def test_the_kind_of_a_fraud_is_no_input(task, module, source, tokenizer, fold):
+    other = domain.open(task.config, "train")
+    other.events = other.events.with_columns(kind=pl.lit("never seen"))
+    assert task.fit_tokenizer(other, fold.train) == tokenizer
+    batches = [task.loader(s, tokenizer, fold.train, 0, 1).batch_at(0) for s in (source, other)]
+    assert torch.equal(*(module.loss(batch) for batch in batches))
+    before, after = (task.predict(module, s, tokenizer, fold.test) for s in (source, other))
+    assert before["raw"].equals(after["raw"])
+    assert set(after["kind"]) == {"never seen"} != set(before["kind"])
+
+
 def test_predictions_of_a_diverged_model_are_refused(task, source, tokenizer, fold):
     from tests.domains.finance.conftest import ENCODER
 
