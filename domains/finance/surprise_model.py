@@ -134,13 +134,13 @@ class SurpriseEnsemble(FraudEnsemble):
 
     def expected(self, gatherer: Gatherer, targets: np.ndarray) -> list[Tensor]:
         """As of one module: of the mean log-probabilities, made to add up to one."""
-        each = [module.expected(gatherer, targets) for module in self._modules()]
+        each = [module.expected(gatherer, targets) for module in self._trainings()]
         return [F.log_softmax(torch.stack(e).mean(0), dim=-1) for e in zip(*each, strict=True)]
 
     def classes(self, gatherer: Gatherer, targets: np.ndarray) -> np.ndarray:
-        return self._modules()[0].classes(gatherer, targets)
+        return self._trainings()[0].classes(gatherer, targets)
 
-    def _modules(self) -> list[SurpriseModule]:
+    def _trainings(self) -> list[SurpriseModule]:
         return cast("list[SurpriseModule]", list(self.members))
 
 
