@@ -14,6 +14,7 @@ import torch
 from core.errors import ConfigError, LongstrandError, TooFewLabelsError
 from domains.finance import domain
 from domains.finance.batches import Gatherer, sampled_batches
+from domains.finance.model import EventEmbedding
 from domains.finance.simulate import simulate_transactions
 from domains.finance.tokens import FinanceTokenizer
 
@@ -206,3 +207,16 @@ def test_another_file_outside_the_split_can_be_judged(
     scored = predictions.with_columns(score=1 / (1 + (-pl.col("raw")).exp()), fold=pl.lit("all"))
     assert len(predictions) == len(rows) == len(later)
     assert {m.data for m in judge.metrics(other, scored)} == {"later"}
+
+
+def test_an_ordered_bin_is_the_sum_of_the_steps_up_to_it(tokenizer):
+    embed = EventEmbedding(tokenizer, views=1, dim=4, ordered=True)
+    sizes, step = tokenizer.sizes, 3
+    ids = torch.tensor([[bin, *tokenizer.offsets[1:]] for bin in range(sizes[0])])
+    floats = torch.zeros(len(ids), tokenizer.floats + 2)
+    with torch.no_grad():
+        before = embed(ids, floats)
+        embed.table.weight[step] += 1
+        change = embed(ids, floats) - before
+    expected = (torch.arange(sizes[0]) >= step).float()[:, None].expand_as(change)
+    torch.testing.assert_close(change, expected)
