@@ -38,6 +38,8 @@ class Look:
 class GatheredFraudModule(FraudModule):
     """Training embeds each slot of a window anew; scoring embeds each event once."""
 
+    HEAD = ("head.", "direct.")
+
     def __init__(self, tokenizer: FinanceTokenizer, encoder: GatheredConfig) -> None:
         super().__init__()
         self.views = encoder

@@ -68,6 +68,7 @@ class SurpriseModule(GatheredFraudModule):
         gaps = [f.place for f in fields if f.kind == "gap"]
         # As far back as what scoring keeps of a key.
         self.paces = [min(PACE, (self.windows()[v] or PACE + 1) - 1) for v in gaps]
+        self.direct = None
         self.head = SurpriseHead(fields, encoder.dim, encoder.ffn, self.paces)
 
     @classmethod
