@@ -89,6 +89,8 @@ class FraudModule(SequenceModule):
     views: Views
     focal: float = 0.0
     """Power of what is left to learn of a row; 0 is plain cross-entropy."""
+    outputs: tuple[int, ...] = ()
+    """Shape of what is said of one event: a number here."""
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
         """[T] log-odds of these places of a stream, from their gathered windows."""

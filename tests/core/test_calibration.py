@@ -30,7 +30,7 @@ def test_a_calibration_survives_its_dictionary() -> None:
     ]
     for one in fitted:
         assert Calibration.from_dict(json.loads(json.dumps(one.to_dict()))) == one
-    with pytest.raises(LongstrandError, match="expected identity, platt or isotonic"):
+    with pytest.raises(LongstrandError, match="expected identity, platt, isotonic"):
         Calibration.from_dict({"kind": "other"})
 
 

@@ -135,8 +135,8 @@ def test_focal_loss_weighs_each_row_by_what_is_left_to_learn(config, source, tok
 def test_each_calibration_gives_probabilities(
     config, task, module, source, tokenizer, fold, calibration
 ):
-    validation = task.predict(module, source, tokenizer, fold.validation)
-    fitted = domain.task(replace(config, calibration=calibration)).calibrate(validation)
+    rows = task.predict(module, source, tokenizer, fold.train)
+    fitted = domain.task(replace(config, calibration=calibration)).calibrate(rows)
     assert fitted.kind == calibration
     score = fitted.apply(task.predict(module, source, tokenizer, fold.test)["raw"].to_numpy())
     assert ((score >= 0) & (score <= 1)).all()
