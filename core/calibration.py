@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -19,11 +19,16 @@ BINS = 10
 @dataclass(frozen=True)
 class Calibration:
     """`identity` leaves raw numbers as they are (label units); `platt` gives the probability
-    sigmoid(slope * raw + intercept) (Platt 1999)."""
+    sigmoid(slope * raw + intercept) (Platt 1999).
+
+    Args:
+        kept: what else a domain keeps of the validation rows, plain JSON types.
+    """
 
     kind: Kind = "identity"
     slope: float = 1.0
     intercept: float = 0.0
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """[n] raw -> [n] score, float64."""
@@ -43,7 +48,8 @@ class Calibration:
                 f"calibration.json: found kind {state.get('kind')!r}, expected identity or platt; "
                 "the bundle was written by another version: retrain it or use that version"
             )
-        return Calibration(state["kind"], float(state["slope"]), float(state["intercept"]))
+        slope, intercept = float(state["slope"]), float(state["intercept"])
+        return Calibration(state["kind"], slope, intercept, dict(state.get("kept", {})))
 
 
 def fit_platt(raw: np.ndarray, label: np.ndarray) -> Calibration:

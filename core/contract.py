@@ -204,8 +204,13 @@ class Task(Protocol):
         ...
 
     def calibrate(self, validation: pl.DataFrame) -> Calibration: ...
+    def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
+        """Predictions with their score, and columns for what follows from it; as they are where
+        nothing does."""
+        ...
+
     def metrics(self, source: Any, predictions: pl.DataFrame) -> list[Metric]:
-        """Of out-of-fold predictions (columns of `predict`, plus fold and score)."""
+        """Of out-of-fold predictions (columns of `predict` and `decide`, plus fold and score)."""
         ...
 
     def floors(self, source: Any, fold: Fold) -> Mapping[str, pl.DataFrame]:

@@ -78,8 +78,9 @@ def _measured(lesson: Lesson) -> float:
 
 
 def _metric(lesson: Lesson, predictions: pl.DataFrame, fold: Fold) -> float:
-    scored = build.scored(predictions, lesson.task.calibrate(predictions), fold.name)
-    found = {m.metric: m.value for m in lesson.task.metrics(lesson.source, scored)}
+    task = lesson.task
+    scored = build.scored(task, predictions, task.calibrate(predictions), fold.name)
+    found = {m.metric: m.value for m in task.metrics(lesson.source, scored)}
     wanted = lesson.config.sweep.metric
     if wanted not in found:
         raise UnknownMetric(

@@ -81,6 +81,31 @@ class Split:
     train_from: str | None = None
 
 
+@dataclass
+class Alerts:
+    """Which rows are alerts: those whose score reaches a threshold, which validation rows give for
+    one of `per_day`, `share` and `false_alarm`. Without any there are no alerts.
+
+    Args:
+        per_day: alerts a day, on average.
+        share: of all rows.
+        false_alarm: what an alert on a legitimate row costs; the sum of all costs is least.
+        missed: what a fraud without an alert costs; null is its amount.
+        score: the threshold itself.
+    """
+
+    per_day: float | None = None
+    share: float | None = None
+    false_alarm: float | None = None
+    missed: float | None = None
+    score: float | None = None
+
+    def chosen(self) -> list[str]:
+        """Which of the ways to a threshold are stated."""
+        ways = ("per_day", "share", "false_alarm", "score")
+        return [name for name in ways if getattr(self, name) is not None]
+
+
 def _default_views() -> list[View]:
     recent = View([], 16, labels=False)
     return [View(["customer"], 64), View(["terminal"], 64), recent]
@@ -103,6 +128,7 @@ class FinanceConfig:
     data: FinanceData = field(default_factory=FinanceData)
     split: Split = field(default_factory=Split)
     views: list[View] = field(default_factory=_default_views)
+    alerts: Alerts = field(default_factory=Alerts)
     memory: str = "shared"
     batch_size: int = 64
     negative_rate: float = 0.1
@@ -140,6 +166,11 @@ def check_config(config: FinanceConfig) -> None:
     if data.until is not None:
         parse_day("data.until", data.until)
     _check_split(config.split)
+    _check_alerts(config.alerts)
+    by_rows = set(config.alerts.chosen()) - {"score"}
+    days = config.split.validation_days
+    where = f"split.validation_days with alerts.{', '.join(by_rows)}"
+    _require(not by_rows or days > 0, where, days, "above 0, or alerts.score in its place")
 
 
 def _refuse_ignored(given: dict[str, object]) -> None:
@@ -149,6 +180,18 @@ def _refuse_ignored(given: dict[str, object]) -> None:
                 f"domain.data.{name}: found {value!r} with domain.data.source=simulated, which "
                 "would ignore it; set domain.data.source=files"
             )
+
+
+def _check_alerts(alerts: Alerts) -> None:
+    found = alerts.chosen()
+    several = ", ".join(found)
+    _require(len(found) <= 1, "alerts", several, "one of per_day, share, false_alarm and score")
+    for name in ("per_day", "share", "false_alarm", "missed", "score"):
+        value = getattr(alerts, name)
+        _require(value is None or value > 0, f"alerts.{name}", value, "null or above 0")
+    _require(alerts.share is None or alerts.share < 1, "alerts.share", alerts.share, "below 1")
+    alone = alerts.missed is not None and alerts.false_alarm is None
+    _require(not alone, "alerts.missed", alerts.missed, "null without alerts.false_alarm")
 
 
 def _check_split(split: Split) -> None:

@@ -14,7 +14,6 @@ from core.errors import ConfigError
 from domains.finance.files import SUFFIXES, TransactionFiles
 from domains.finance.source import scan_raw, told
 
-ADDED = ("fraud_score", "model_version", "scored_at")
 ROW_GROUP = 1 << 17
 """Rows; stated, because what polars takes by itself depends on its number of threads."""
 

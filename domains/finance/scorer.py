@@ -15,9 +15,11 @@ import torch
 from core.bundle import restore
 from core.contract import Partition, Summary
 from core.errors import DataContractError
+from domains.finance.alerts import printed, threshold
 from domains.finance.ingest import ingest, read_facts
 from domains.finance.model import require_finite
-from domains.finance.output import ADDED, check_out, write_scored, write_set_aside
+from domains.finance.output import check_out, write_scored, write_set_aside
+from domains.finance.reasons import REASONS, Explainer
 from domains.finance.store import StreamStore
 from domains.finance.stream import KeyOrder, Stream, cut, newest
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from domains.finance.task import FraudTask
     from domains.finance.tokens import FinanceTokenizer
 
+ALERT = "alert"
 PART_ROWS = 250_000
 
 
@@ -90,7 +93,10 @@ class FraudScorer:
     """
 
     def __init__(self, task: FraudTask, bundle: Bundle, source: TransactionFiles) -> None:
-        taken = [name for name in ADDED if name in source.columns()]
+        self.threshold = threshold(task.config.alerts, bundle.calibration)
+        self.decided = [] if self.threshold is None else [ALERT, *REASONS]
+        added = ["fraud_score", *self.decided, "model_version", "scored_at"]
+        taken = [name for name in added if name in source.columns()]
         if taken:
             raise DataContractError(
                 f"{source.path}: found columns {', '.join(taken)}, which scoring adds; rename or "
@@ -103,6 +109,8 @@ class FraudScorer:
         self.module.eval()
         self.entities = task.view_entities()
         self.windows = self.module.windows()
+        delay = source.schema.label_delay
+        self.explainer = Explainer(self.module, self.tokenizer, task.config.views, delay)
 
     def check(self, out: Path) -> None:
         """Raises ConfigError for an output that `write` could not write."""
@@ -130,7 +138,7 @@ class FraudScorer:
         return [Partition(f"part-{i:05d}", i, carries_state=False) for i in range(count)]
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
-        """Columns row, fraud_score.
+        """Columns row, fraud_score; alert and its reasons where alerts are asked for.
 
         Raises:
             LongstrandError: a score is not a finite number.
@@ -139,15 +147,26 @@ class FraudScorer:
         first = self.facts.context + part.order * PART_ROWS
         places = np.arange(first, min(first + PART_ROWS, len(stream)))
         if not len(places):
-            return pl.DataFrame(schema={"row": pl.Int64, "fraud_score": pl.Float64}), None
+            return self._frame(places, np.empty(0)), None
         with torch.no_grad():
             seen = cut(stream, self.store.orders, places, self.windows)
             logits = self.module.stream_logits(*seen, self.source.schema.label_delay)
         raw = require_finite(logits.double().cpu().numpy(), "predictions")
         score = require_finite(self.calibration.apply(raw), "scores")
-        # More digits than fp32 carries would make equal runs look different.
-        rounded = pl.Series(score).round_sig_figs(6)
-        return pl.DataFrame({"row": stream.row[places], "fraud_score": rounded}), None
+        return self._frame(places, score), None
+
+    def _frame(self, places: np.ndarray, score: np.ndarray) -> pl.DataFrame:
+        stream = self.store.stream
+        frame = pl.DataFrame({"row": stream.row[places], "fraud_score": printed(score)})
+        if self.threshold is None:
+            return frame
+        alert = frame["fraud_score"] >= self.threshold
+        told = self.explainer.reasons(stream, self.store.orders, places[alert.to_numpy()])
+        texts = pl.DataFrame(told, schema=dict.fromkeys(REASONS, pl.String), orient="row")
+        reasons = texts.with_columns(frame.filter(alert)["row"])
+        return frame.with_columns(alert=alert).join(
+            reasons, on="row", how="left", maintain_order="left"
+        )
 
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
         """Input rows in input order, every input column as it was, with the score; a folder's

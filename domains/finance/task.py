@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ from core.contract import Challenge, Fold, Metric, Panel, Yardstick
 from core.errors import ConfigError, TooFewLabelsError
 from core.training.loader import StepLoader
 from domains.finance import floors
+from domains.finance.alerts import CURVE, alert_curve, printed, threshold
 from domains.finance.batches import Gatherer, sampled_batches
 from domains.finance.config import FinanceConfig, parse_day
 from domains.finance.gathered import GatheredFraudModule
@@ -148,10 +150,18 @@ class FraudTask:
 
     def calibrate(self, validation: pl.DataFrame) -> Calibration:
         known = validation.filter(pl.col("label").is_not_null())
-        return fit_platt(known["raw"].to_numpy(), known["label"].to_numpy())
+        fitted = fit_platt(known["raw"].to_numpy(), known["label"].to_numpy())
+        return replace(fitted, kept={CURVE: alert_curve(known, fitted)}) if len(known) else fitted
+
+    def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
+        """With a column alert, where alerts are asked for."""
+        least = threshold(self.config.alerts, calibration)
+        if least is None:
+            return scored
+        return scored.with_columns(alert=printed(scored["score"].to_numpy()) >= least)
 
     def metrics(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
-        return fraud_metrics(source.path.stem, "all_rows", predictions)
+        return fraud_metrics(source.path.stem, "all_rows", predictions, self.config.alerts)
 
     def floors(self, source: TransactionSource, fold: Fold) -> dict[str, pl.DataFrame]:
         """Probabilities by the amount alone and by the Handbook's aggregates. Aggregates take
