@@ -81,6 +81,55 @@ def restore(bundle: Bundle, task: Any) -> tuple[Any, Any]:
     return tokenizer, module.eval()
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What a training begins with.
+
+    Args:
+        taken: names of tensors that are the bundle's.
+        new: names of tensors that are not.
+    """
+
+    tokenizer: Any
+    module: Any
+    taken: list[str]
+    new: list[str]
+
+
+def begin_from(bundle: Bundle, task: Any, encoder: EncoderConfig) -> Begun:
+    """The bundle's tokenizer, and the task's module with the bundle's weights to train on from.
+
+    Of a bundle of another task the head (`SequenceModule.HEAD`) stays as it begins; everything
+    else must be there in the same shape.
+
+    Raises:
+        ConfigError: the module has other tensors than the bundle.
+    """
+    tokenizer = task.load_tokenizer(bundle.tokenizer)
+    module = task.module(tokenizer, encoder)
+    own, theirs = module.state_dict(), bundle.state_dict()
+    if bundle.task != task.name:
+        theirs = {name: value for name, value in theirs.items() if not module.of_head(name)}
+    wanted = [name for name in own if bundle.task == task.name or not module.of_head(name)]
+    _check_fit(bundle, {name: own[name] for name in wanted}, theirs)
+    module.load_state_dict({**own, **theirs})
+    return Begun(tokenizer, module, wanted, [name for name in own if name not in theirs])
+
+
+def _check_fit(bundle: Bundle, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    """Raises ConfigError that names the first tensor that differs."""
+    for name in [*own, *(name for name in theirs if name not in own)]:
+        found, expected = (
+            tuple(part[name].shape) if name in part else "none" for part in (theirs, own)
+        )
+        if found != expected:
+            raise ConfigError(
+                f"init: {bundle.path} does not fit the configured model: of tensor {name} it has "
+                f"shape {found}, expected {expected}; train with the sizes, views and inputs that "
+                "it was trained with, or begin anew (init=null)"
+            )
+
+
 def library_versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     found = {}

@@ -31,12 +31,23 @@ class Fold:
 
     A cross-validating task ends its list with a fold whose `test` is empty: the refit on all
     groups. The bundle always holds the model of the last fold.
+
+    Args:
+        refit: what the fold's model learns from anew, in the same way, once a first one, of
+            `train`, has been calibrated on `validation`; it keeps that calibration. None: the
+            first one is the fold's model.
     """
 
     name: str
     train: pl.Series
     validation: pl.Series
     test: pl.Series
+    refit: pl.Series | None = None
+
+    @property
+    def learned(self) -> pl.Series:
+        """What the fold's model has learned from in the end."""
+        return self.train if self.refit is None else self.refit
 
 
 @dataclass(frozen=True)

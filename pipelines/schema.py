@@ -99,6 +99,7 @@ class TrainSchema(JobSchema):
     runs: str = MISSING
     resume: str = "no"
     needs: str | None = None
+    init: str | None = None
 
 
 @dataclass

@@ -59,6 +59,9 @@ class SequenceModule(pl.LightningModule):
     in a resumed run as in an unbroken one.
     """
 
+    HEAD = ("head.",)
+    """Beginnings of the names of tensors that mean something to this task only."""
+
     def __init__(self) -> None:
         super().__init__()
         self.optim = OptimConfig()
@@ -68,6 +71,11 @@ class SequenceModule(pl.LightningModule):
     def loss(self, batch: Any) -> Tensor:
         """Scalar loss of one batch: a `mean`, or a sum of several."""
         raise NotImplementedError(f"{type(self).__name__} must define loss(batch)")
+
+    @classmethod
+    def of_head(cls, name: str) -> bool:
+        """Whether another task's training has no use for the tensor of this name."""
+        return name.startswith(cls.HEAD)
 
     def mean(self, total: Tensor, weight: Tensor | float) -> Tensor:
         """`total` / `weight`, a sum over items by the sum of their weights.

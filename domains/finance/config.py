@@ -70,6 +70,8 @@ class Split:
         test_from, test_until: the test is every row from the first day up to, not including, the
             second. The label delay must fit between `train_before` and `test_from`.
         train_from: rows before this day are history only; null is the first day there is.
+        refit: once calibrated, train anew on every row before `train_before` that has a label;
+            the calibration is kept.
         retrain_days: days of the test of a retraining, which sets the other dates itself.
     """
 
@@ -79,6 +81,7 @@ class Split:
     validation_days: int = 5
     retrain_days: int = 28
     train_from: str | None = None
+    refit: bool = False
 
 
 @dataclass
@@ -208,6 +211,13 @@ def _check_split(split: Split) -> None:
     if split.train_from is not None:
         first, text = parse_day("split.train_from", split.train_from), split.train_from
         _require(first < days[0], "split.train_from", text, f"before {split.train_before}")
+
+    _require(
+        not split.refit or split.validation_days > 0,
+        "split.refit",
+        split.refit,
+        "false where validation_days=0: all rows before train_before are learned from already",
+    )
 
 
 def parse_day(where: str, text: str) -> date:

@@ -54,7 +54,8 @@ class FraudTask:
         Validation is the last `validation_days` before `train_before`. Training rows are those
         whose labels were known when validation began, so calibration sees the same lag between
         learning and scoring as the test does. Rows between serve as history only. Without
-        validation days training goes up to `train_before`.
+        validation days, and in a refit, training goes up to `train_before`: those labels are known
+        when the test begins.
 
         Raises:
             ConfigError: the label delay does not fit between training and test.
@@ -72,14 +73,16 @@ class FraudTask:
         validation_from = before - timedelta(days=split.validation_days)
         lag = timedelta(microseconds=delay) if split.validation_days else timedelta()
         time, labelled = pl.col("time"), pl.col("label").is_not_null()
-        learned = time < validation_from - lag
+        known = labelled & (time < before)
+        begun = pl.lit(True)
         if split.train_from is not None:
-            learned &= time >= _midnight("split.train_from", split.train_from)
+            begun = time >= _midnight("split.train_from", split.train_from)
         fold = Fold(
             "time",
-            train=_rows(source, learned & labelled),
-            validation=_rows(source, (time >= validation_from) & (time < before) & labelled),
+            train=_rows(source, known & begun & (time < validation_from - lag)),
+            validation=_rows(source, known & (time >= validation_from)),
             test=_rows(source, (time >= test_from) & (time < test_until)),
+            refit=_rows(source, known & begun) if split.refit else None,
         )
         for name in ("train", "validation", "test"):
             wanted = name != "validation" or split.validation_days > 0
@@ -166,9 +169,9 @@ class FraudTask:
     def floors(self, source: TransactionSource, fold: Fold) -> dict[str, pl.DataFrame]:
         """Probabilities by the amount alone and by the Handbook's aggregates. Aggregates take
         labels with the same delay as the model."""
-        stream = self._stream(source, self.fit_tokenizer(source, fold.train))
+        stream = self._stream(source, self.fit_tokenizer(source, fold.learned))
         amount = source.events[f"number:{source.schema.amount}"].to_numpy()
-        train, test = _places(source, fold.train), _places(source, fold.test)
+        train, test = _places(source, fold.learned), _places(source, fold.test)
         features = {
             "amount": floors.amount_feature(amount),
             "logistic_regression": floors.aggregate_features(
@@ -183,10 +186,10 @@ class FraudTask:
         }
 
     def label_intervals(self, source: TransactionSource, fold: Fold) -> list[str]:
-        """Times of training and of calibration rows, half-open: up to a microsecond, the tick of
-        every time here, after the last."""
+        """Times of training (in the end) and of calibration rows, half-open: up to a microsecond,
+        the tick of every time here, after the last."""
         intervals = []
-        for rows in (fold.train, fold.validation):
+        for rows in (fold.learned, fold.validation):
             time = source.events.filter(pl.col("row").is_in(rows.implode()))["time"]
             if len(time):
                 first, last = (cast(datetime, t) for t in (time.min(), time.max()))
