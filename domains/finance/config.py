@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from core.errors import ConfigError
@@ -61,7 +61,7 @@ class FinanceData:
 
 @dataclass
 class Split:
-    """Splits by time; days are UTC dates.
+    """Splits by time; days are UTC dates, or times such as 2024-03-04T12:00.
 
     Args:
         train_before: rows from this day on are never learned from. The last `validation_days`
@@ -199,7 +199,7 @@ def _check_alerts(alerts: Alerts) -> None:
 
 def _check_split(split: Split) -> None:
     days = [
-        parse_day(f"split.{name}", getattr(split, name))
+        parse_moment(f"split.{name}", getattr(split, name))
         for name in ("train_before", "test_from", "test_until")
     ]
     text = f"{split.train_before}, {split.test_from}, {split.test_until}"
@@ -209,7 +209,7 @@ def _check_split(split: Split) -> None:
         value = getattr(split, name)
         _require(value >= least, f"split.{name}", value, f">= {least}")
     if split.train_from is not None:
-        first, text = parse_day("split.train_from", split.train_from), split.train_from
+        first, text = parse_moment("split.train_from", split.train_from), split.train_from
         _require(first < days[0], "split.train_from", text, f"before {split.train_before}")
 
     _require(
@@ -232,6 +232,24 @@ def parse_day(where: str, text: str) -> date:
         raise ConfigError(
             f"domain.{where}: found {text!r}, expected a date such as 2018-08-01"
         ) from None
+
+
+def parse_moment(where: str, text: str) -> datetime:
+    """The time, in UTC, or the beginning of the day.
+
+    Raises:
+        ConfigError: neither.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.tzinfo is not None:
+        raise ConfigError(
+            f"domain.{where}: found {text!r}, expected a date such as 2018-08-01 or a time of it "
+            "such as 2018-08-01T12:00"
+        )
+    return found.replace(tzinfo=UTC)
 
 
 def parse_delay(where: str, text: str) -> int:

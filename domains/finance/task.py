@@ -18,7 +18,7 @@ from core.training.loader import StepLoader
 from domains.finance import floors
 from domains.finance.alerts import CURVE, alert_curve, printed, threshold
 from domains.finance.batches import Gatherer, sampled_batches
-from domains.finance.config import FinanceConfig, parse_day
+from domains.finance.config import FinanceConfig, parse_moment
 from domains.finance.gathered import GatheredFraudModule
 from domains.finance.metrics import fraud_metrics
 from domains.finance.model import FraudModule, KeyedFraudModule, require_finite
@@ -61,9 +61,9 @@ class FraudTask:
             ConfigError: the label delay does not fit between training and test.
         """
         split, delay = self.config.split, source.schema.label_delay
-        before = _midnight("split.train_before", split.train_before)
-        test_from = _midnight("split.test_from", split.test_from)
-        test_until = _midnight("split.test_until", split.test_until)
+        before = parse_moment("split.train_before", split.train_before)
+        test_from = parse_moment("split.test_from", split.test_from)
+        test_until = parse_moment("split.test_until", split.test_until)
         if before + timedelta(microseconds=delay) > test_from:
             raise ConfigError(
                 f"domain.split: found test_from={split.test_from}, expected at least "
@@ -76,7 +76,7 @@ class FraudTask:
         known = labelled & (time < before)
         begun = pl.lit(True)
         if split.train_from is not None:
-            begun = time >= _midnight("split.train_from", split.train_from)
+            begun = time >= parse_moment("split.train_from", split.train_from)
         fold = Fold(
             "time",
             train=_rows(source, known & begun & (time < validation_from - lag)),
@@ -249,14 +249,15 @@ def predict_logits(
 
 def _frame(source: TransactionSource, places: np.ndarray, raw: np.ndarray) -> pl.DataFrame:
     events = source.events[places]
-    entity = next(iter(source.schema.entities))
+    # Without entities every row is one of its own.
+    entity = next((f"entity:{name}" for name in source.schema.entities), "row")
     return events.select(
         "row",
         "label",
         pl.Series("raw", raw, dtype=pl.Float64),
         pl.col("time").dt.date().alias("day"),
         pl.col(f"number:{source.schema.amount}").alias("amount"),
-        pl.col(f"entity:{entity}").rank("dense").cast(pl.Int64).alias("entity"),
+        pl.col(entity).rank("dense").cast(pl.Int64).alias("entity"),
     )
 
 
@@ -283,8 +284,3 @@ def _interval(text: str) -> tuple[datetime, datetime]:
             "2024-01-01T00:00:00+00:00; the bundle is not one of the finance domain"
         )
     return start.astimezone(UTC), end.astimezone(UTC)
-
-
-def _midnight(where: str, text: str) -> datetime:
-    day = parse_day(where, text)
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
