@@ -48,7 +48,8 @@ _LIBRARIES = ("longstrand", "torch", "pytorch-lightning", "polars", "numpy", "sa
 @dataclass(frozen=True)
 class Bundle:
     """A loaded bundle. `version` is the head of the SHA-256 of its SHA256SUMS: it changes
-    whenever any byte of the bundle does, and scored files carry it."""
+    whenever any byte of the bundle does, and scored files carry it. `training` is what its trainer
+    was told, seed included; empty in bundles of older versions."""
 
     path: Path
     domain: str
@@ -63,6 +64,7 @@ class Bundle:
     metrics: list[dict[str, Any]]
     reference: list[dict[str, Any]]
     version: str
+    training: dict[str, Any]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights on the CPU."""
@@ -156,7 +158,8 @@ def write_bundle(
     """Write a bundle whole or not at all: into a temporary folder beside `path`, then renamed.
 
     Args:
-        manifest: domain, task, created, fingerprint, label_intervals, config (plain types).
+        manifest: domain, task, created, fingerprint, label_intervals, config, training (plain
+            types).
     """
     temporary = path.with_name(path.name + ".partial")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -208,6 +211,7 @@ def load_bundle(path: Path) -> Bundle:
         metrics=json.loads((path / "metrics.json").read_text()),
         reference=json.loads((path / "reference.json").read_text()),
         version=bundle_version(path),
+        training=manifest.get("training", {}),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -235,6 +235,11 @@ class Task(Protocol):
 
     def seen_rows(self, source: Any, intervals: Sequence[str]) -> pl.Series:
         """Labelled rows of `source`, perhaps another file, that lie in such intervals."""
+        ...
+
+    def in_service(self, source: Any, intervals: Sequence[str]) -> datetime | None:
+        """When all labels that a model with these intervals has learned from were known, so that it
+        could first have scored; None where rows have no time."""
         ...
 
     def challenge(self, source: Any, seen: Sequence[str]) -> Challenge:

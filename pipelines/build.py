@@ -180,6 +180,12 @@ def loggers(
             return []
 
 
+def training(config: DictConfig) -> dict[str, Any]:
+    """What a bundle says of its training, so that it can be repeated on other rows."""
+    trainer = OmegaConf.to_container(config.trainer, resolve=True)
+    return {"seed": config.seed, "trainer": trainer}
+
+
 def parameters(config: DictConfig) -> dict[str, Any]:
     """What makes one training of a domain unlike another."""
     groups = ("model", "attention", "trainer")

@@ -172,14 +172,32 @@ class RegistryCommandSchema:
 
 
 @dataclass
+class NoBacktestSchema:
+    kind: str = "none"
+
+
+@dataclass
+class BacktestSchema:
+    """See conf/backtest/weekly.yaml."""
+
+    kind: str = "weekly"
+    retrain: str = "never"
+    start: str | None = None
+    until: str | None = None
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class EvaluateSchema(JobSchema):
     """python -m pipelines.evaluate"""
 
     bundle: str = MISSING
     registry: Any = MISSING
+    backtest: Any = MISSING
     config: dict[str, Any] = field(default_factory=dict)
     allow_overlap: bool = False
     out: str | None = None
+    runs: str = MISSING
     threads: int = 0
 
 
@@ -282,6 +300,8 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "mlflow_logger"): MlflowLoggerSchema,
     ("schema", "engine"): EngineSchema,
     ("schema", "registry_command"): RegistryCommandSchema,
+    ("schema/backtest", "none"): NoBacktestSchema,
+    ("schema/backtest", "weekly"): BacktestSchema,
     ("schema/registry", "folder"): FolderRegistrySchema,
     ("schema/registry", "mlflow"): MlflowRegistrySchema,
 }

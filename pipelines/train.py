@@ -246,6 +246,7 @@ def _finish(
         "fingerprint": job.source.fingerprint(),
         "label_intervals": [*dict.fromkeys(seen)],
         "config": plain(settings),
+        "training": build.training(job.config),
     }
     reference = reference_of(job.source, last, predictions)
     write_model(job.run.bundle, folder, manifest, encoder, metrics, reference)

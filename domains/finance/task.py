@@ -209,6 +209,10 @@ class FraudTask:
             seen |= pl.col("time").is_between(*_interval(text))
         return _rows(source, seen & pl.col("label").is_not_null())
 
+    def in_service(self, source: TransactionSource, intervals: Sequence[str]) -> datetime:
+        delay = timedelta(microseconds=source.schema.label_delay)
+        return max(_interval(text)[1] for text in intervals) + delay
+
     def challenge(self, source: TransactionSource, seen: Sequence[str]) -> Challenge:
         ends = [_interval(text)[1] for text in seen]
         return challenge(self.folds(source)[0], source, max(ends, default=None))

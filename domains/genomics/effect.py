@@ -183,6 +183,9 @@ class EffectTask:
         """Rows of `source`, whichever file it reads, that lie in such intervals."""
         return rows_inside(source.variants, intervals, source.reference.genome)
 
+    def in_service(self, source: LabelledSource, intervals: Sequence[str]) -> None:
+        return None
+
     def challenge(self, source: LabelledSource, seen: Sequence[str]) -> Challenge:
         inside = self.seen_rows(source, seen)
         return challenge(source.variants, inside, self.config.data.split)

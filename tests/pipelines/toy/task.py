@@ -143,6 +143,9 @@ class ToyTask:
         seen = [int(i.removeprefix("row:").split("-")[0]) for i in intervals]
         return source.frame["row"].filter(source.frame["row"].is_in(seen))
 
+    def in_service(self, source: ToySource, intervals: Sequence[str]) -> None:
+        return None
+
     def challenge(self, source: ToySource, seen: Sequence[str]) -> Challenge:
         fold, known = self.folds(source)[0], self.seen_rows(source, seen)
         new = source.frame["row"].filter(~source.frame["row"].is_in(known.implode()))
