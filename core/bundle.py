@@ -72,15 +72,24 @@ class Bundle:
 
 
 def restore(bundle: Bundle, task: Any) -> tuple[Any, Any]:
-    """The task's tokenizer and its module with the bundle's weights, in evaluation mode.
+    """The task's tokenizer and its module with the bundle's weights, in evaluation mode; where the
+    bundle has several members, the ensemble of them.
 
     Raises:
         ConfigError: the weights do not fit the task's configuration.
     """
-    tokenizer = task.load_tokenizer(bundle.tokenizer)
+    tokenizer, state = task.load_tokenizer(bundle.tokenizer), bundle.state_dict()
     module = task.module(tokenizer, bundle.encoder)
-    module.load_state_dict(bundle.state_dict())
+    if count := _members(state):
+        others = [task.module(tokenizer, bundle.encoder) for _ in range(count - 1)]
+        module = module.ensemble([module, *others])
+    module.load_state_dict(state)
     return tokenizer, module.eval()
+
+
+def _members(state: Mapping[str, Tensor]) -> int:
+    """Of an ensemble's weights how many trainings they are of, 0 of a single module's."""
+    return len({name.split(".")[1] for name in state if name.startswith("members.")})
 
 
 @dataclass(frozen=True)
@@ -105,11 +114,16 @@ def begin_from(bundle: Bundle, task: Any, encoder: EncoderConfig) -> Begun:
     else must be there in the same shape.
 
     Raises:
-        ConfigError: the module has other tensors than the bundle.
+        ConfigError: the module has other tensors than the bundle, or the bundle is an ensemble.
     """
     tokenizer = task.load_tokenizer(bundle.tokenizer)
     module = task.module(tokenizer, encoder)
     own, theirs = module.state_dict(), bundle.state_dict()
+    if count := _members(theirs):
+        raise ConfigError(
+            f"init: found a bundle of {count} members at {bundle.path}, expected one of a single "
+            "training (trainer.members=1); begin anew (init=null)"
+        )
     if bundle.task != task.name:
         theirs = {name: value for name, value in theirs.items() if not module.of_head(name)}
     wanted = [name for name in own if bundle.task == task.name or not module.of_head(name)]

@@ -133,6 +133,13 @@ def optimiser(node: DictConfig) -> OptimConfig:
     return OptimConfig(lr=node.lr, weight_decay=node.weight_decay, warmup=node.warmup)
 
 
+def members(node: DictConfig) -> int:
+    """How many trainings are averaged."""
+    if node.members < 1:
+        raise ConfigError(f"trainer.members: found {node.members}, expected 1 or more")
+    return node.members
+
+
 def fitting(node: DictConfig) -> FitConfig:
     from core.training.fit import FitConfig
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("longstrand.train")
 
 BEGUN = "init.json"
+SEEDS_APART = 100_000
+"""Between members: seeds of folds lie closer together."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,11 @@ def learn(lesson: Lesson) -> None:
     from safetensors.torch import save_file
 
     task, fold, folder = lesson.task, lesson.fold, lesson.folder
-    tokenizer, module = trained(lesson)
+    tokenizer, module = fitted(lesson)
     validation = predicted(lesson, tokenizer, module, fold.validation)
     if fold.refit is not None:
         log.info("refit on %d rows", len(fold.refit))
-        tokenizer, module = trained(_again(lesson, fold.refit))
+        tokenizer, module = fitted(_again(lesson, fold.refit))
     test = predicted(lesson, tokenizer, module, fold.test) if len(fold.test) else None
     if launch.rank() > 0:
         return
@@ -86,6 +88,32 @@ def _again(lesson: Lesson, rows: pl.Series) -> Lesson:
         folder=lesson.folder / "refit",
         logs=lesson.logs / "refit",
     )
+
+
+def fitted(lesson: Lesson) -> tuple[Any, SequenceModule]:
+    """Tokenizer and the module of one training, or the ensemble of `trainer.members`.
+
+    Raises:
+        ConfigError: a task whose modules have no mean; nothing has been trained then.
+    """
+    count = build.members(lesson.config.trainer)
+    if count == 1:
+        return trained(lesson)
+    lesson.folder.mkdir(parents=True, exist_ok=True)
+    alone = _first(lesson)[1]
+    alone.ensemble([alone])
+    members = [trained(_member(lesson, index)) for index in range(count)]
+    modules = [module for _, module in members]
+    return members[0][0], modules[0].ensemble(modules).eval()
+
+
+def _member(lesson: Lesson, index: int) -> Lesson:
+    """The same lesson with a seed and a folder of its own; the first is what one would be."""
+    if index == 0:
+        return lesson
+    name = f"member-{index}"
+    seed = lesson.seed + SEEDS_APART * index
+    return replace(lesson, seed=seed, folder=lesson.folder / name, logs=lesson.logs / name)
 
 
 def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:

@@ -34,8 +34,12 @@ class ModelSchema:
 
 @dataclass
 class TrainerSchema:
-    """Optimiser and length of one training; see core.training.fit and core.training.module."""
+    """Optimiser and length of one training; see core.training.fit and core.training.module.
 
+    `members` trainings, each with a seed of its own, are one model: the mean of their raw numbers.
+    """
+
+    members: int = 1
     steps: int = 1000
     lr: float = 1e-3
     weight_decay: float = 0.01

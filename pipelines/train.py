@@ -63,6 +63,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     build.check_logger(config.logger)
     encoder = build.encoder(config, _first_pattern(config.attention))
     build.fitting(config.trainer)
+    build.members(config.trainer)
     start = begin.opened(config, domain)
 
     from core.training import processes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -87,6 +87,29 @@ class FraudModule(SequenceModule):
             logits + batch["offset"], batch["label"], reduction="none"
         )
         return self.mean(each.sum(), len(each))
+
+    @classmethod
+    def ensemble(cls, members: Sequence[FraudModule]) -> FraudEnsemble:
+        return FraudEnsemble(members)
+
+
+class FraudEnsemble(FraudModule):
+    """Mean log-odds of several trainings of the same network."""
+
+    def __init__(self, members: Sequence[FraudModule]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.views = members[0].views
+
+    def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
+        return torch.stack([m.logits(gatherer, targets) for m in self._each()]).mean(0)
+
+    def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
+        found = [m.stream_logits(stream, places, delay) for m in self._each()]
+        return torch.stack(found).mean(0)
+
+    def _each(self) -> list[FraudModule]:
+        return cast("list[FraudModule]", list(self.members))
 
 
 def fraud_head(sizes: Views) -> nn.Sequential:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from core.attention.auto import Workload
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
-    from domains.genomics.model import EffectModule
+    from domains.genomics.model import EffectEnsemble, EffectModule
     from domains.genomics.scoring import EffectScorer
     from domains.genomics.variant_file import VariantFile
 
@@ -104,7 +104,7 @@ class EffectTask:
 
     def predict(
         self,
-        module: EffectModule,
+        module: EffectModule | EffectEnsemble,
         source: LabelledSource,
         tokenizer: EffectTokenizer,
         rows: pl.Series,

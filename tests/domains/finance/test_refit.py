@@ -8,32 +8,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from omegaconf import OmegaConf
 
 from core.contract import Fold
 from domains.finance import domain
-from pipelines.learn import Lesson, learn, trained
-from pipelines.schema import LoggerSchema, TrainerSchema
-from tests.domains.finance.conftest import ENCODER
+from pipelines.learn import learn, trained
 
 
 @pytest.fixture(scope="module")
 def refit(config, source) -> Fold:
     return domain.task(replace(config, split=replace(config.split, refit=True))).folds(source)[0]
-
-
-@pytest.fixture
-def lesson(task, source, tmp_path):
-    """(fold, folder) -> a short training."""
-    trainer = TrainerSchema(steps=6, accelerator="cpu", average=0.9, checkpoint_every=2)
-    groups = {"trainer": trainer, "logger": LoggerSchema("none"), "model": {}, "attention": {}}
-    config = OmegaConf.create({**groups, "seed": 0})
-
-    def make(fold: Fold, name: str) -> Lesson:
-        folder = tmp_path / name
-        return Lesson(config, source, task, fold, ENCODER, 0, folder, folder / "logs")
-
-    return make
 
 
 def test_the_refit_learns_from_every_label_known_when_the_test_begins(
