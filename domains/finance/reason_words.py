@@ -62,11 +62,10 @@ def history_words(view: str, ages: np.ndarray, amounts: np.ndarray) -> str | Non
     """
     if not len(ages):
         return None
-    large = int((amounts[ages < FORTNIGHT] >= LARGE * np.median(amounts)).sum())
-    said = f"{view} history: {int((ages < 1).sum())} in the last day"
-    if large:
-        return f"{said}, {large} of {LARGE:g} times the usual amount or more in 14 days"
-    return f"{said}, {int((ages < FORTNIGHT).sum())} in 14 days"
+    recent = ages < FORTNIGHT
+    large = int((amounts[recent] >= LARGE * np.median(amounts)).sum())
+    said = f"{view} history: {int((ages < 1).sum())} in the last day, {recent.sum()} in 14 days"
+    return f"{said}, {large} of them at least {LARGE:g} times the usual amount" if large else said
 
 
 def _number(value: float) -> str:

@@ -27,8 +27,8 @@ from domains.finance.stream import DAY, KeyOrder, Stream
 from domains.finance.tokens import FinanceTokenizer
 
 REASONS = ("reason_1", "reason_2", "reason_3")
-LEAST_EFFECT = 0.1
-"""Log-odds; less than a tenth of the odds is no reason."""
+LEAST_EFFECT = 0.25
+"""Log-odds; what changes the odds by less than a quarter is no reason."""
 ROWS = 32
 """Alerts that are judged in one forward."""
 NOON = 12

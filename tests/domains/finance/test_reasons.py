@@ -201,5 +201,5 @@ def test_words_say_what_the_values_are():
         "hour: 23 o'clock, within an hour of 2 of this card's last 3"
     )
     assert history_words("card", np.array([20.0, 3, 0.2, 0.1]), np.array([1.0, 1, 4, 1])) == (
-        "card history: 2 in the last day, 1 of 3 times the usual amount or more in 14 days"
+        "card history: 2 in the last day, 3 in 14 days, 1 of them at least 3 times the usual amount"
     )
