@@ -224,6 +224,11 @@ class Task(Protocol):
         """Of out-of-fold predictions (columns of `predict` and `decide`, plus fold and score)."""
         ...
 
+    def parts(self, source: Any, predictions: pl.DataFrame) -> list[Metric]:
+        """Figures of parts of the same rows, such as by week, which their protocol names; none
+        where there is nothing to tell beyond `metrics`."""
+        ...
+
     def floors(self, source: Any, fold: Fold) -> Mapping[str, pl.DataFrame]:
         """Predictions on the fold's test rows of models that take no learning worth the name."""
         ...

@@ -58,7 +58,8 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     with stage("predict", rows=len(rows)):
         predictions = _predict(bundle, task, source, rows)
     with stage("metrics", rows=len(rows)):
-        metrics = [asdict(m) for m in task.metrics(source, predictions)]
+        figures = [*task.metrics(source, predictions), *task.parts(source, predictions)]
+        metrics = [asdict(m) for m in figures]
     if config.out:
         runs.write_json(Path(config.out), metrics)
     return {

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +135,11 @@ def _train(
         if launch.rank() > 0:
             return {}
         with stage("metrics", rows=predictions.height):
-            metrics = _metrics(job, folds, predictions)
+            everyone = _everyone(job, folds, predictions)
+            whole = _of_each(task.metrics, source, everyone)
+            parts = _of_each(task.parts, source, everyone)
         with stage("bundle"):
-            _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
+            _finish(job, domain.carried(settings), folds[-1], predictions, [*whole, *parts])
     return {
         "command": "train",
         "domain": domain.name,
@@ -148,7 +150,10 @@ def _train(
         **begin.told(start, run.path / "checkpoints" / folds[-1].name),
         **({} if choice is None else {"attention": choice["again"][folds[-1].name]}),
         # Of one name, the figure of all rows comes before those of parts of them.
-        "metrics": {m.metric: round(m.value, 4) for m in reversed(metrics) if m.model == "ours"},
+        "metrics": {m.metric: round(m.value, 4) for m in reversed(whole) if m.model == "ours"},
+        "parts": {
+            f"{m.metric}, {m.protocol}": round(m.value, 4) for m in parts if m.model == "ours"
+        },
     }
 
 
@@ -207,11 +212,12 @@ def _fold(job: Job, fold: Fold, index: int) -> pl.DataFrame | None:
     return pl.read_parquet(folder / "test.parquet") if len(fold.test) else None
 
 
-def _metrics(job: Job, folds: Sequence[Fold], predictions: pl.DataFrame) -> list[Metric]:
-    """Ours, then every floor measured on the same rows in the same way."""
+def _everyone(
+    job: Job, folds: Sequence[Fold], predictions: pl.DataFrame
+) -> dict[str, pl.DataFrame]:
+    """Ours, then every floor on the same rows."""
     import polars as pl
 
-    metrics = job.task.metrics(job.source, predictions)
     floors: dict[str, list[pl.DataFrame]] = {}
     for fold in folds:
         if len(fold.test):
@@ -220,10 +226,15 @@ def _metrics(job: Job, folds: Sequence[Fold], predictions: pl.DataFrame) -> list
                     pl.col("raw").cast(pl.Float64).alias("score"), pl.lit(fold.name).alias("fold")
                 )
                 floors.setdefault(name, []).append(named)
-    for name, frames in floors.items():
-        for metric in job.task.metrics(job.source, pl.concat(frames)):
-            metrics.append(Metric(**{**asdict(metric), "model": name}))
-    return metrics
+    return {"ours": predictions, **{name: pl.concat(frames) for name, frames in floors.items()}}
+
+
+def _of_each(
+    figures: Callable[[Source, pl.DataFrame], list[Metric]],
+    source: Source,
+    of: Mapping[str, pl.DataFrame],
+) -> list[Metric]:
+    return [replace(m, model=name) for name, frame in of.items() for m in figures(source, frame)]
 
 
 def _finish(

@@ -26,6 +26,13 @@ def hats(x: Tensor, knots: Sequence[float] = KNOTS) -> Tensor:
     return out.scatter(-1, left[..., None] + 1, part)
 
 
+def steps(x: Tensor, knots: Sequence[float]) -> Tensor:
+    """[...] -> [..., knots - 1]: each rises from 0 to 1 between two knots, so that a linear map of
+    it is a piecewise linear function of x too, but needs one weight for a threshold."""
+    knot = torch.tensor(knots, dtype=x.dtype, device=x.device)
+    return ((x[..., None] - knot[:-1]) / knot.diff()).clamp(0, 1)
+
+
 def age_features(ages: Tensor, days: Tensor) -> Tensor:
     """[...] -> [..., AGE_FEATURES].
 

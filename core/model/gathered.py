@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.model.ages import AGE_FEATURES, DAILY, age_features, hats
+from core.model.landmarks import SCORED, against_others, landmark_width, landmarks
 from core.model.views import LEGITIMATE, POSITIVE, UNKNOWN, Views
 
 STARTS = (
@@ -50,9 +51,11 @@ class GatheredConfig(Views):
     """Args:
     carried: numbers of an event whose mean over what a head looked at is compared with the
         target's own.
+    few_labels: whether `core.model.landmarks` tells what heads learn only from many positives.
     """
 
     carried: int = 0
+    few_labels: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,6 +70,11 @@ class GatheredConfig(Views):
     @property
     def head_size(self) -> int:
         return self.dim // 4
+
+    @property
+    def compared(self) -> int:
+        """Width of what a head says of the target's numbers and of its mean age."""
+        return self.carried * SCORED if self.few_labels else self.carried + len(DAILY)
 
 
 @dataclass(frozen=True)
@@ -126,9 +134,9 @@ class GatheredRound(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.query = nn.Linear(config.dim, heads * width)
         self.sink = nn.Parameter(torch.zeros(heads))
-        # Read values, mean features, compared numbers, mean age day by day, log mass: a softmax
-        # averages and cannot count.
-        self.out = nn.Linear(heads * (width + config.carried + len(DAILY) + 1), config.dim)
+        # Read values, mean features, compared numbers, log mass: a softmax averages and cannot
+        # count.
+        self.out = nn.Linear(heads * (width + config.compared + 1), config.dim)
         self.ffn = nn.Sequential(
             nn.LayerNorm(config.dim),
             nn.Linear(config.dim, config.ffn),
@@ -149,7 +157,7 @@ class GatheredRound(nn.Module):
         return hidden + self.dropout(self.ffn(hidden))
 
     def _read(self, query: Tensor, sink: Tensor, view: _View, numbers: Tensor) -> Tensor:
-        """[T, H, E + A] -> [T, H, E + A + C + days + 1]."""
+        """[T, H, E + A] -> [T, H, E + A + compared + 1]."""
         seen, features = view
         content, when = query.split([self.config.head_size, FEATURES], dim=-1)
         scale = self.config.head_size**-0.5
@@ -158,10 +166,14 @@ class GatheredRound(nn.Module):
         mass = torch.logsumexp(score, dim=-1, keepdim=True)
         share = torch.exp(score - mass)
         read, mean = torch.bmm(share, seen.values), torch.bmm(share, features)
-        compared = numbers[:, None] - torch.bmm(share, seen.carried)
+        if self.config.few_labels:
+            compared = against_others(numbers, share, seen.carried)
+        else:
+            difference = numbers[:, None] - torch.bmm(share, seen.carried)
+            compared = torch.cat([difference, hats(mean[..., -1], DAILY)], dim=-1)
         # In fortnights, of order one as the other features are.
         scaled = torch.cat([mean[..., :-1], mean[..., -1:] / 14], dim=-1)
-        found = torch.cat([read, scaled, compared, hats(mean[..., -1], DAILY)], dim=-1)
+        found = torch.cat([read, scaled, compared], dim=-1)
         return torch.cat([found * torch.sigmoid(mass - sink[:, None]), mass / 4], dim=-1)
 
     @torch.no_grad()
@@ -190,6 +202,9 @@ class GatheredEncoder(nn.Module):
         self.memory = nn.ModuleList(Remember(config, v) for v in range(len(config.views)))
         self.rounds = nn.ModuleList(GatheredRound(config) for _ in range(config.rounds))
         self.norm = nn.LayerNorm(config.dim)
+        if config.few_labels:
+            width = sum(landmark_width(view.labels) for view in config.views)
+            self.landmarks = nn.Sequential(nn.Linear(width, config.dim), nn.Dropout(config.dropout))
 
     def remember(self, view: int, events: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [N, E] of memory events [N, M] in these label states [N]."""
@@ -207,14 +222,22 @@ class GatheredEncoder(nn.Module):
         Returns:
             [T, D].
         """
-        views = [
-            (one, _features(one, view.labels))
-            for one, view in zip(seen, self.config.views, strict=True)
-        ]
+        return self.norm(self.hidden(events, numbers, seen))
+
+    def hidden(self, events: Tensor, numbers: Tensor, seen: Sequence[Seen]) -> Tensor:
+        """[T, D] as in `forward`, before the last norm."""
+        pairs = [*zip(seen, self.config.views, strict=True)]
+        views = [(one, _features(one, view.labels)) for one, view in pairs]
         hidden = events
+        if self.config.few_labels:
+            marks = [
+                landmarks(one.ages, one.days, one.states, one.bias > -torch.inf, view.labels)
+                for one, view in pairs
+            ]
+            hidden = hidden + self.landmarks(torch.cat(marks, dim=-1))
         for layer in cast("list[GatheredRound]", list(self.rounds)):
             hidden = layer(hidden, numbers, views)
-        return self.norm(hidden)
+        return hidden
 
 
 def _features(seen: Seen, labels: bool) -> Tensor:

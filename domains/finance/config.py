@@ -123,6 +123,9 @@ class FinanceConfig:
     batch_size: targets a step.
     negative_rate: share of legitimate rows drawn for every pass over the frauds.
     forget: share of memory events hidden at random in training.
+    few_labels: for a few hundred frauds to learn from: of each view the ages of its first and last
+        labels, amounts as standard scores against the history, all as steps in which a threshold
+        is one weight, and a direct path to the score. With `memory` shared.
     bins, tail_bins: of a number; the latter lie beyond its last two percent.
     """
 
@@ -136,6 +139,7 @@ class FinanceConfig:
     batch_size: int = 64
     negative_rate: float = 0.1
     forget: float = 0.3
+    few_labels: bool = False
     bins: int = 64
     tail_bins: int = 24
 
@@ -158,6 +162,12 @@ def check_config(config: FinanceConfig) -> None:
     _require(config.batch_size >= 2, "batch_size", config.batch_size, "at least 2")
     _require(0 < config.negative_rate <= 1, "negative_rate", config.negative_rate, "in (0, 1]")
     _require(0 <= config.forget < 1, "forget", config.forget, "in [0, 1)")
+    _require(
+        not config.few_labels or config.memory == "shared",
+        "few_labels",
+        config.few_labels,
+        "false with memory=per_head, which has no such heads",
+    )
     _require(config.bins >= 2, "bins", config.bins, "at least 2")
     _require(config.tail_bins >= 1, "tail_bins", config.tail_bins, "at least 1")
     _require(bool(config.views), "views", "none", "at least one view")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import torch
 
 from core.calibration import Calibration, fit_platt
@@ -23,6 +24,7 @@ from domains.finance.gathered import GatheredFraudModule
 from domains.finance.metrics import fraud_metrics
 from domains.finance.model import FraudModule, KeyedFraudModule, require_finite
 from domains.finance.panels import fraud_panels
+from domains.finance.parts import EARLIER, earlier, part_metrics
 from domains.finance.retraining import challenge, fraud_yardstick
 from domains.finance.stream import DAY, KeyOrder, Stream, cut
 from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
@@ -141,7 +143,8 @@ class FraudTask:
         rows: pl.Series,
     ) -> pl.DataFrame:
         """Columns row, label, raw (log-odds), day, amount, entity (a number without meaning that
-        tells the first entity's values apart).
+        tells the first entity's values apart), `earlier:*` (earlier transactions of each entity),
+        and kind where the schema names one.
 
         Raises:
             LongstrandError: a prediction is not a finite number.
@@ -165,6 +168,9 @@ class FraudTask:
 
     def metrics(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
         return fraud_metrics(source.path.stem, "all_rows", predictions, self.config.alerts)
+
+    def parts(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
+        return list(part_metrics(source.path.stem, predictions))
 
     def floors(self, source: TransactionSource, fold: Fold) -> dict[str, pl.DataFrame]:
         """Probabilities by the amount alone and by the Handbook's aggregates. Aggregates take
@@ -252,7 +258,7 @@ def predict_logits(
 
 
 def _frame(source: TransactionSource, places: np.ndarray, raw: np.ndarray) -> pl.DataFrame:
-    events = source.events[places]
+    events = source.events.with_columns(earlier(source.events))[places]
     # Without entities every row is one of its own.
     entity = next((f"entity:{name}" for name in source.schema.entities), "row")
     return events.select(
@@ -262,6 +268,7 @@ def _frame(source: TransactionSource, places: np.ndarray, raw: np.ndarray) -> pl
         pl.col("time").dt.date().alias("day"),
         pl.col(f"number:{source.schema.amount}").alias("amount"),
         pl.col(entity).rank("dense").cast(pl.Int64).alias("entity"),
+        cs.starts_with(EARLIER) | cs.by_name("kind", require_all=False),
     )
 
 

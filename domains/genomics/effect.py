@@ -169,6 +169,9 @@ class EffectTask:
             return pooled
         return [*pooled, *class_metrics(*told)]
 
+    def parts(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
+        return []
+
     def floors(self, source: LabelledSource, fold: Fold) -> Mapping[str, pl.DataFrame]:
         """`position_knn` and, with an annotation, `consequence_rank` on the test rows."""
         return floors_of(source, fold)

@@ -53,6 +53,7 @@ def test_import_is_cheap():
     [
         ({"task": "gain"}, "domain.task"),
         ({"memory": "deep"}, "domain.memory"),
+        ({"memory": "per_head", "few_labels": True}, "domain.few_labels"),
         ({"negative_rate": 0.0}, "negative_rate"),
         ({"views": []}, "views"),
         ({"views": [View(["a"]), View(["a"])]}, "different keys"),

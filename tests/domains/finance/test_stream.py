@@ -23,10 +23,13 @@ from tests.domains.finance.conftest import ENCODER
 EVENTS = 1000
 
 
-@pytest.fixture(scope="module", params=MEMORIES)
+KINDS = [*({"memory": memory} for memory in MEMORIES), {"few_labels": True}]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: str(*kind.values()))
 def module(request, config, tokenizer):
     torch.manual_seed(0)
-    task = domain.task(replace(config, memory=request.param))
+    task = domain.task(replace(config, **request.param))
     return task.module(tokenizer, ENCODER).eval()
 
 

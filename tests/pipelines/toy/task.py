@@ -132,6 +132,9 @@ class ToyTask:
         error = float((predictions["score"] - predictions["label"]).abs().mean())  # type: ignore[arg-type]
         return [Metric("toy", "even", "ours", "mean_absolute_error", error, error, error)]
 
+    def parts(self, source: ToySource, predictions: pl.DataFrame) -> list[Metric]:
+        return []
+
     def floors(self, source: ToySource, fold: Fold) -> Mapping[str, pl.DataFrame]:
         frame = source.frame[fold.test.to_list()].select("row", pl.col("y").alias("label"))
         return {"zero": frame.with_columns(pl.lit(0.0).alias("raw"))}
