@@ -113,13 +113,14 @@ class Panel:
     """Data of one chart in report.html: long form, one row a mark.
 
     `kind` is line, bar, histogram or scatter; `data` has the columns named by `x`, `y` and,
-    where there are several, `series`. A histogram needs only `x` (and `series`).
+    where there are several, `series`. A histogram needs only `x` (and `series`). A table shows
+    every column of `data` under its name, numbers as they are to be read.
     """
 
     title: str
-    kind: Literal["line", "bar", "histogram", "scatter"]
+    kind: Literal["line", "bar", "histogram", "scatter", "table"]
     data: pl.DataFrame
-    x: str
+    x: str = ""
     y: str = ""
     series: str | None = None
     caption: str = ""

@@ -81,8 +81,7 @@ def _metric(lesson: Lesson, predictions: pl.DataFrame, fold: Fold) -> float:
     task = lesson.task
     scored = build.scored(task, predictions, task.calibrate(predictions), fold.name)
     # Of one name, the figure of all rows comes before those of parts of them.
-    metrics = task.metrics(lesson.source, scored)
-    found = {m.metric: m.value for m in reversed(metrics)}
+    found = {m.metric: m.value for m in reversed(task.metrics(lesson.source, scored))}
     wanted = lesson.config.sweep.metric
     if wanted not in found:
         raise UnknownMetric(

@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import ConfigError
 
 SOURCES = ("simulated", "files")
-TASKS = ("fraud",)
+TASKS = ("fraud", "surprise")
 MEMORIES = ("shared", "per_head")
 
 
@@ -117,11 +117,13 @@ def _default_views() -> list[View]:
 @dataclass
 class FinanceConfig:
     """Args:
+    task: `fraud` learns from labels; `surprise` foresees every field and reads no label, so that
+        `labels` of a view only keep the places that a fraud training from its weights fills.
     memory: `shared` gives all heads of a view one key and value of an event and tells them its age
         in features; `per_head` gives each head its own, with rotary times, and scores by a windowed
         kernel.
     batch_size: targets a step.
-    negative_rate: share of legitimate rows drawn for every pass over the frauds.
+    negative_rate: share of legitimate rows drawn for every pass over the frauds; of fraud only.
     forget: share of memory events hidden at random in training.
     few_labels: for a few hundred frauds to learn from: of each view the ages of its first and last
         labels, amounts as standard scores against the history, all as steps in which a threshold
@@ -152,6 +154,8 @@ def check_config(config: FinanceConfig) -> None:
     """
     _require(config.task in TASKS, "task", config.task, f"one of {', '.join(TASKS)}")
     _require(config.memory in MEMORIES, "memory", config.memory, f"one of {', '.join(MEMORIES)}")
+    own = config.task != "surprise" or config.memory == "shared"
+    _require(own, "memory with task=surprise", config.memory, "shared")
     data = config.data
     _require(data.source in SOURCES, "data.source", data.source, f"one of {', '.join(SOURCES)}")
     if data.source == "simulated":
@@ -179,11 +183,7 @@ def check_config(config: FinanceConfig) -> None:
     if data.until is not None:
         parse_day("data.until", data.until)
     _check_split(config.split)
-    _check_alerts(config.alerts)
-    by_rows = set(config.alerts.chosen()) - {"score"}
-    days = config.split.validation_days
-    where = f"split.validation_days with alerts.{', '.join(by_rows)}"
-    _require(not by_rows or days > 0, where, days, "above 0, or alerts.score in its place")
+    _check_alerts(config)
 
 
 def _refuse_ignored(given: dict[str, object]) -> None:
@@ -195,10 +195,16 @@ def _refuse_ignored(given: dict[str, object]) -> None:
             )
 
 
-def _check_alerts(alerts: Alerts) -> None:
-    found = alerts.chosen()
-    several = ", ".join(found)
-    _require(len(found) <= 1, "alerts", several, "one of per_day, share, false_alarm and score")
+def _check_alerts(config: FinanceConfig) -> None:
+    alerts, found = config.alerts, config.alerts.chosen()
+    named = ", ".join(found)
+    _require(len(found) <= 1, "alerts", named, "one of per_day, share, false_alarm and score")
+    fits = not found or config.task == "fraud"
+    _require(fits, f"task with alerts.{named}", config.task, "fraud")
+    days = config.split.validation_days
+    fits = not found or alerts.score is not None or days > 0
+    where = f"split.validation_days with alerts.{named}"
+    _require(fits, where, days, "above 0, or alerts.score in its place")
     for name in ("per_day", "share", "false_alarm", "missed", "score"):
         value = getattr(alerts, name)
         _require(value is None or value > 0, f"alerts.{name}", value, "null or above 0")

@@ -18,7 +18,7 @@ from core.errors import DataContractError
 from domains.finance.alerts import printed, threshold
 from domains.finance.ingest import ingest, read_facts
 from domains.finance.model import require_finite
-from domains.finance.output import check_out, write_scored, write_set_aside
+from domains.finance.output import TOLD, check_out, write_scored, write_set_aside
 from domains.finance.reasons import REASONS, Explainer
 from domains.finance.store import StreamStore
 from domains.finance.stream import KeyOrder, Stream, cut, newest
@@ -88,15 +88,20 @@ class FraudScorer:
     """Scores files. Histories come from the stream on disk that `prepare` makes, so that stretches
     of time are independent of each other.
 
+    Attributes:
+        own: columns that a score has.
+
     Raises:
         DataContractError: the input already has a column that scoring adds.
     """
 
+    own: tuple[str, ...] = ("fraud_score",)
+
     def __init__(self, task: FraudTask, bundle: Bundle, source: TransactionFiles) -> None:
         self.threshold = threshold(task.config.alerts, bundle.calibration)
-        self.decided = [] if self.threshold is None else [ALERT, *REASONS]
-        added = ["fraud_score", *self.decided, "model_version", "scored_at"]
-        taken = [name for name in added if name in source.columns()]
+        if self.threshold is not None:
+            self.own = (*self.own, ALERT, *REASONS)
+        taken = [name for name in (*self.own, *TOLD) if name in source.columns()]
         if taken:
             raise DataContractError(
                 f"{source.path}: found columns {', '.join(taken)}, which scoring adds; rename or "
@@ -138,7 +143,7 @@ class FraudScorer:
         return [Partition(f"part-{i:05d}", i, carries_state=False) for i in range(count)]
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
-        """Columns row, fraud_score; alert and its reasons where alerts are asked for.
+        """Columns row and `own`.
 
         Raises:
             LongstrandError: a score is not a finite number.
@@ -147,26 +152,31 @@ class FraudScorer:
         first = self.facts.context + part.order * PART_ROWS
         places = np.arange(first, min(first + PART_ROWS, len(stream)))
         if not len(places):
-            return self._frame(places, np.empty(0)), None
-        with torch.no_grad():
-            seen = cut(stream, self.store.orders, places, self.windows)
-            logits = self.module.stream_logits(*seen, self.source.schema.label_delay)
-        raw = require_finite(logits.double().cpu().numpy(), "predictions")
-        score = require_finite(self.calibration.apply(raw), "scores")
-        return self._frame(places, score), None
+            raw = np.empty((0, *self.module.outputs))
+        else:
+            with torch.no_grad():
+                seen = cut(stream, self.store.orders, places, self.windows)
+                logits = self.module.stream_logits(*seen, self.source.schema.label_delay)
+            raw = require_finite(logits.double().cpu().numpy(), "predictions")
+        rows = pl.DataFrame({"row": stream.row[places]})
+        return rows.hstack(self._own(raw, self._score(raw), places)), None
 
-    def _frame(self, places: np.ndarray, score: np.ndarray) -> pl.DataFrame:
-        stream = self.store.stream
-        frame = pl.DataFrame({"row": stream.row[places], "fraud_score": printed(score)})
+    def _score(self, raw: np.ndarray) -> pl.Series:
+        return printed(require_finite(self.calibration.apply(raw), "scores"))
+
+    def _own(self, raw: np.ndarray, score: pl.Series, places: np.ndarray) -> pl.DataFrame:
+        """The columns `own`."""
+        frame = score.alias("fraud_score").to_frame()
         if self.threshold is None:
             return frame
-        alert = frame["fraud_score"] >= self.threshold
-        told = self.explainer.reasons(stream, self.store.orders, places[alert.to_numpy()])
-        texts = pl.DataFrame(told, schema=dict.fromkeys(REASONS, pl.String), orient="row")
-        reasons = texts.with_columns(frame.filter(alert)["row"])
-        return frame.with_columns(alert=alert).join(
-            reasons, on="row", how="left", maintain_order="left"
-        )
+        alert = score >= self.threshold
+        asked = places[alert.to_numpy()]
+        told = self.explainer.reasons(self.store.stream, self.store.orders, asked)
+        texts = np.full((len(places), len(REASONS)), None, dtype=object)
+        if told:
+            texts[alert.to_numpy()] = told
+        reasons = {name: pl.Series(texts[:, i], dtype=pl.String) for i, name in enumerate(REASONS)}
+        return frame.with_columns(alert.alias(ALERT), **reasons)
 
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
         """Input rows in input order, every input column as it was, with the score; a folder's
@@ -191,3 +201,13 @@ class FraudScorer:
         files = [write_scored(self.source, self.facts.rows, scores, told, out)]
         files += write_set_aside(self.facts.set_aside, out)
         return Summary(rows, len(scores), counts, files)
+
+
+class SurpriseScorer(FraudScorer):
+    """Files of how surprising each row is, and which of its fields surprised most."""
+
+    own = ("surprise", "surprise_field")
+
+    def _own(self, raw: np.ndarray, score: pl.Series, places: np.ndarray) -> pl.DataFrame:
+        field = pl.Series(self.calibration.strongest(raw), dtype=pl.String)
+        return pl.DataFrame({"surprise": score, "surprise_field": field})

@@ -95,6 +95,11 @@ def test_a_budget_needs_validation_rows(config):
         check_config(replace(config, split=split, alerts=Alerts(per_day=5)))
 
 
+def test_surprise_has_no_alerts(config):
+    with pytest.raises(ConfigError, match=r"task with alerts\.share: found 'surprise'"):
+        check_config(replace(config, task="surprise", alerts=Alerts(share=0.1)))
+
+
 def test_figures_of_alerts_count_rows_and_costs(validation, calibration):
     alert = np.arange(1000) % 10 == 0
     scored = validation.with_columns(score=pl.col("raw").exp(), alert=pl.Series(alert))
