@@ -175,7 +175,9 @@ class FraudScorer:
         texts = np.full((len(places), len(REASONS)), None, dtype=object)
         if told:
             texts[alert.to_numpy()] = told
-        reasons = {name: pl.Series(texts[:, i], dtype=pl.String) for i, name in enumerate(REASONS)}
+        reasons = {
+            name: pl.Series(texts[:, i].tolist(), dtype=pl.String) for i, name in enumerate(REASONS)
+        }
         return frame.with_columns(alert.alias(ALERT), **reasons)
 
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
