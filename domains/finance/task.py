@@ -15,6 +15,7 @@ import torch
 from core.calibration import Calibration, fit_platt
 from core.contract import Challenge, Fold, Metric, Panel, Yardstick
 from core.errors import ConfigError, TooFewLabelsError
+from core.isotonic import fit_isotonic
 from core.training.loader import StepLoader
 from domains.finance import floors
 from domains.finance.alerts import CURVE, alert_curve, printed, threshold
@@ -119,6 +120,11 @@ class FraudTask:
         return StepLoader(batch_at, steps)
 
     def module(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
+        module = self._network(tokenizer, encoder)
+        module.focal = self.config.focal
+        return module
+
+    def _network(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
         if self.config.memory == "per_head":
             return KeyedFraudModule(tokenizer, keyed_config(self.config, encoder))
         return GatheredFraudModule(
@@ -155,7 +161,8 @@ class FraudTask:
 
     def calibrate(self, validation: pl.DataFrame) -> Calibration:
         known = validation.filter(pl.col("label").is_not_null())
-        fitted = fit_platt(known["raw"].to_numpy(), known["label"].to_numpy())
+        fit = fit_isotonic if self.config.calibration == "isotonic" else fit_platt
+        fitted = fit(known["raw"].to_numpy(), known["label"].to_numpy())
         return replace(fitted, kept={CURVE: alert_curve(known, fitted)}) if len(known) else fitted
 
     def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
