@@ -80,5 +80,6 @@ def test_the_guide_leads_from_an_own_csv_to_scores_and_a_back_test(tmp_path: Pat
     assert scored["scored"] == scored["rows"] == len(pl.read_csv(tmp_path / "new.csv")) > 500
     out = pl.read_csv(tmp_path / "scored.csv")
     assert out["fraud_score"].is_between(0, 1).all()
+    assert {"alert", "reason_1", "reason_3"} <= set(out.columns)
     assert walked["trained"] == 1
     assert (tmp_path / walked["run"] / "report.html").is_file()
