@@ -220,7 +220,8 @@ def _refuse_ignored(given: dict[str, object]) -> None:
 def _check_alerts(config: FinanceConfig) -> None:
     alerts, found = config.alerts, config.alerts.chosen()
     named = ", ".join(found)
-    _require(len(found) <= 1, "alerts", named, "one of per_day, share, false_alarm and score")
+    one = "one of per_day, share, false_alarm and score, and null for the others"
+    _require(len(found) <= 1, "alerts", named, one)
     fits = not found or config.task == "fraud"
     _require(fits, f"task with alerts.{named}", config.task, "fraud")
     days = config.split.validation_days
