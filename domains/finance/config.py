@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import ConfigError
 
 SOURCES = ("simulated", "files")
-TASKS = ("fraud",)
+TASKS = ("fraud", "surprise")
 MEMORIES = ("shared", "per_head")
 
 
@@ -92,11 +92,13 @@ def _default_views() -> list[View]:
 @dataclass
 class FinanceConfig:
     """Args:
+    task: `fraud` learns from labels; `surprise` foresees every field and reads no label, so that
+        `labels` of a view only keep the places that a fraud training from its weights fills.
     memory: `shared` gives all heads of a view one key and value of an event and tells them its age
         in features; `per_head` gives each head its own, with rotary times, and scores by a windowed
         kernel.
     batch_size: targets a step.
-    negative_rate: share of legitimate rows drawn for every pass over the frauds.
+    negative_rate: share of legitimate rows drawn for every pass over the frauds; of fraud only.
     forget: share of memory events hidden at random in training.
     few_labels: for a few hundred frauds to learn from: of each view the ages of its first and last
         labels, as steps in which a threshold is one weight. With `memory` shared.
@@ -125,6 +127,8 @@ def check_config(config: FinanceConfig) -> None:
     """
     _require(config.task in TASKS, "task", config.task, f"one of {', '.join(TASKS)}")
     _require(config.memory in MEMORIES, "memory", config.memory, f"one of {', '.join(MEMORIES)}")
+    own = config.task != "surprise" or config.memory == "shared"
+    _require(own, "memory with task=surprise", config.memory, "shared")
     data = config.data
     _require(data.source in SOURCES, "data.source", data.source, f"one of {', '.join(SOURCES)}")
     if data.source == "simulated":

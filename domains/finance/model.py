@@ -87,6 +87,8 @@ class FraudModule(SequenceModule):
     `offset` is what the sampling added to the log-odds, so that raw scores need no weights."""
 
     views: Views
+    outputs: tuple[int, ...] = ()
+    """Shape of what is said of one event: a number here."""
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
         """[T] log-odds of these places of a stream, from their gathered windows."""
