@@ -10,7 +10,7 @@ import torch
 
 from core.errors import ConfigError
 from core.model.ages import DAILY, KNOTS, age_features, hats, steps
-from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
+from core.model.gathered import FEATURES, GatheredConfig, GatheredEncoder, Seen
 from core.model.landmarks import DEVIATIONS, FEWEST, NARROWEST
 from core.model.views import UNKNOWN, KeyedView
 
@@ -63,7 +63,8 @@ def by_definition(encoder, events, numbers, seen):
 
 
 def read_one(query, sink, number, view, t):
-    size, total, mass = view.keys.shape[-1], 0, 0
+    size, mass = view.keys.shape[-1], torch.zeros((), dtype=torch.float64)
+    total = torch.zeros(size + FEATURES, dtype=torch.float64)
     beyond, weights = [], []
     for w in range(view.keys.shape[1]):
         if view.bias[t, w] == -math.inf:
@@ -80,15 +81,16 @@ def read_one(query, sink, number, view, t):
     values, age = (total / mass).split([size, len(age)])
     scaled = torch.cat([age[:-1], age[-1:] / 14])
     alone = torch.zeros(len(number) * len(DEVIATIONS), dtype=torch.float64)
-    others = (torch.stack(x[:-1]) for x in (beyond, weights) if len(x) > 1)
-    told = compared(*others, mass) if len(weights) > 1 else alone
+    others = len(weights) - 1
+    told = compared(beyond[:others], weights[:others], mass) if others else alone
     found = torch.cat([values, scaled, told, hats(age[-1], DAILY)])
     return torch.cat([found * torch.sigmoid(mass.log() - sink), mass.log()[None] / 4])
 
 
 def compared(beyond, weights, mass):
-    """Differences [W - 1, C] from the other events, then standard scores; weak where a head looked
+    """Differences from the mean of the other events, then standard scores; weak where a head looked
     at hardly any of them."""
+    beyond, weights = torch.stack(beyond), torch.stack(weights)
     share = weights / weights.sum()
     mean = (share[:, None] * beyond).sum(0)
     spread = ((share[:, None] * (beyond - mean) ** 2).sum(0) + NARROWEST**2).sqrt()
