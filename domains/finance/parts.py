@@ -28,6 +28,8 @@ def part_metrics(data: str, predictions: pl.DataFrame, seed: int = 0) -> Iterato
             one.
     """
     known = predictions.filter(pl.col("label").is_not_null())
+    if known["label"].sum() < FEWEST:
+        return
     for protocol, rows in _parts(known):
         part = known.filter(rows)
         if not FEWEST <= part["label"].sum() < len(part):
