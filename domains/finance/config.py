@@ -10,8 +10,9 @@ from typing import Any
 from core.errors import ConfigError
 
 SOURCES = ("simulated", "files")
-TASKS = ("fraud",)
+TASKS = ("fraud", "surprise")
 MEMORIES = ("shared", "per_head")
+CALIBRATIONS = ("platt", "isotonic")
 
 
 @dataclass
@@ -92,11 +93,18 @@ def _default_views() -> list[View]:
 @dataclass
 class FinanceConfig:
     """Args:
+    task: `fraud` learns from labels; `surprise` foresees every field and reads no label, so that
+        `labels` of a view only keep the places that a fraud training from its weights fills.
     memory: `shared` gives all heads of a view one key and value of an event and tells them its age
         in features; `per_head` gives each head its own, with rotary times, and scores by a windowed
         kernel.
     batch_size: targets a step.
-    negative_rate: share of legitimate rows drawn for every pass over the frauds.
+    negative_rate: share of legitimate rows drawn for every pass over the frauds; of fraud only.
+    calibration: `platt` fits a sigmoid to the validation rows, `isotonic` any rising shape, which
+        needs some hundred frauds among them; of fraud only.
+    focal: power of (1 - the probability of what happened) by which focal loss weighs a row (Lin et
+        al. 2017); of fraud only. Its log-odds are no log-odds of fraud until calibrated. 0 is
+        cross-entropy.
     forget: share of memory events hidden at random in training.
     few_labels: for a few hundred frauds to learn from: of each view the ages of its first and last
         labels, amounts as standard scores against the history, all as steps in which a threshold
@@ -112,6 +120,8 @@ class FinanceConfig:
     memory: str = "shared"
     batch_size: int = 64
     negative_rate: float = 0.1
+    calibration: str = "platt"
+    focal: float = 0.0
     forget: float = 0.3
     few_labels: bool = False
     bins: int = 64
@@ -126,6 +136,8 @@ def check_config(config: FinanceConfig) -> None:
     """
     _require(config.task in TASKS, "task", config.task, f"one of {', '.join(TASKS)}")
     _require(config.memory in MEMORIES, "memory", config.memory, f"one of {', '.join(MEMORIES)}")
+    own = config.task != "surprise" or config.memory == "shared"
+    _require(own, "memory with task=surprise", config.memory, "shared")
     data = config.data
     _require(data.source in SOURCES, "data.source", data.source, f"one of {', '.join(SOURCES)}")
     if data.source == "simulated":
@@ -135,6 +147,20 @@ def check_config(config: FinanceConfig) -> None:
         _require(value >= 1, f"data.{name}", value, "at least 1")
     _require(config.batch_size >= 2, "batch_size", config.batch_size, "at least 2")
     _require(0 < config.negative_rate <= 1, "negative_rate", config.negative_rate, "in (0, 1]")
+    one = f"one of {', '.join(CALIBRATIONS)}"
+    _require(config.calibration in CALIBRATIONS, "calibration", config.calibration, one)
+    _require(config.focal >= 0, "focal", config.focal, ">= 0")
+    supervised = config.task == "fraud"
+    told = f"{config.calibration}, {config.focal:g}"
+    _require(
+        supervised or (config.calibration, config.focal) == ("platt", 0),
+        "calibration, focal",
+        told,
+        f"platt, 0 (their defaults) with domain.task={config.task}, which has no use for them",
+    )
+    bent = config.focal > 0 and config.split.validation_days == 0
+    days = "0 with split.validation_days=0: nothing would turn its scores into probabilities again"
+    _require(not bent, "focal", config.focal, days)
     _require(0 <= config.forget < 1, "forget", config.forget, "in [0, 1)")
     _require(
         not config.few_labels or config.memory == "shared",

@@ -38,6 +38,8 @@ class Look:
 class GatheredFraudModule(FraudModule):
     """Training embeds each slot of a window anew; scoring embeds each event once."""
 
+    HEAD = ("head.", "direct.")
+
     def __init__(self, tokenizer: FinanceTokenizer, encoder: GatheredConfig) -> None:
         super().__init__()
         self.views = encoder
@@ -52,6 +54,10 @@ class GatheredFraudModule(FraudModule):
         nn.init.constant_(self.head[-1].bias, FIRST_LOG_ODDS)  # type: ignore[arg-type]
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
+        return self._judge(gatherer, targets, self._sight(gatherer, targets))
+
+    def _sight(self, gatherer: Gatherer, targets: np.ndarray) -> list[Seen]:
+        """What the targets see through every view, embedded for them alone."""
         seen = []
         for view in range(len(self.views.views)):
             look = self._look(gatherer, view, targets)
@@ -60,14 +66,14 @@ class GatheredFraudModule(FraudModule):
             pair = self.encoder.remember(view, events, states)
             keys, values = (part.view(*look.places.shape, -1) for part in pair)
             seen.append(self._seen(gatherer, targets, look, keys, values))
-        return self._judge(gatherer, targets, seen)
+        return seen
 
     def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
         gatherer = Gatherer(stream, delay)
         tables = [self._table(gatherer, view) for view in range(len(self.views.views))]
         widest = max(w or len(stream) for w in self.windows())
         step = max(1, SLOTS // min(widest, len(stream)))
-        found = [torch.empty(0, device=self.device)]
+        found = [torch.empty((0, *self.outputs), device=self.device)]
         for start in range(0, len(places), step):
             targets, seen = places[start : start + step], []
             for view, table in enumerate(tables):

@@ -26,6 +26,7 @@ class TransactionSource:
     Args:
         until: rows of this UTC day and later are left out, and labels not known when it began
             are hidden; None takes everything.
+        needs_label: whether files must have the label; without it they may.
 
     Attributes:
         events: good rows in time order (ties: order of rows); columns row, time (UTC
@@ -36,7 +37,9 @@ class TransactionSource:
         DataContractError: a file breaks the contract, or repeats an earlier one.
     """
 
-    def __init__(self, path: Path, schema: Schema, until: date | None = None) -> None:
+    def __init__(
+        self, path: Path, schema: Schema, until: date | None = None, needs_label: bool = True
+    ) -> None:
         self.path = path
         self.schema = schema
         self._digests: list[str] = []
@@ -45,7 +48,7 @@ class TransactionSource:
         files = files_of(path)
         for file in files:
             raw = read_raw(file)
-            events, aside = judge(raw, file, schema, needs_label=True)
+            events, aside = judge(raw, file, schema, needs_label)
             refuse_bad(file, aside, len(raw))
             if len(files) > 1:
                 ids = raw.select(cell(schema.id)).to_series()

@@ -26,7 +26,7 @@ _KEYS = {
     "kind",
 }
 READY = Path(__file__).parent / "schemas"
-_REQUIRED = ("id", "time", "amount", "entities", "label_delay")
+_REQUIRED = ("id", "time", "amount", "entities")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Schema:
         amount: in one currency.
         entities: name used in views -> column.
         label: 1 or true is fraud, 0 or false legitimate, empty not known; None when there is none.
-        label_delay: microseconds after which a label counts as known.
+        label_delay: microseconds after which a label counts as known; 0 where there is none.
         kind: of a fraud, for figures by kind: never an input; None where there is no such column.
     """
 
@@ -62,6 +62,7 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping that a schema file holds."""
+        labelled = {"label": self.label, "label_delay": f"{self.label_delay // 1_000_000}s"}
         return {
             "id": self.id,
             "time": self.time,
@@ -70,8 +71,7 @@ class Schema:
             "entities": dict(self.entities),
             "categorical": list(self.categorical),
             "numeric": list(self.numeric),
-            "label": self.label,
-            "label_delay": f"{self.label_delay // 1_000_000}s",
+            **(labelled if self.label else {}),
             "kind": self.kind,
         }
 
@@ -142,10 +142,10 @@ def parse_schema(where: str, stated: Any) -> Schema:
         categorical=tuple(stated.get("categorical") or ()),
         numeric=tuple(stated.get("numeric") or ()),
         label=stated.get("label"),
-        label_delay=parse_delay(f"{where}: label_delay", stated["label_delay"]),
+        label_delay=_label_delay(where, stated),
         kind=stated.get("kind"),
     )
-    if schema.label_delay < 1:
+    if schema.label and schema.label_delay < 1:
         raise ConfigError(
             f"{where}: label_delay: found {stated['label_delay']!r}, expected a span above 0: no "
             "label is known at the moment of the transaction"
@@ -155,6 +155,17 @@ def parse_schema(where: str, stated: Any) -> Schema:
     if twice:
         raise ConfigError(f"{where}: columns with two roles: {', '.join(twice)}; expected one each")
     return schema
+
+
+def _label_delay(where: str, stated: Mapping[str, Any]) -> int:
+    """Microseconds. A label has one, and nothing else does."""
+    label, delay = stated.get("label"), stated.get("label_delay")
+    if bool(label) != bool(delay):
+        raise ConfigError(
+            f"{where}: found label {label!r} with label_delay {delay!r}, expected both, or neither "
+            "where nothing is labelled"
+        )
+    return parse_delay(f"{where}: label_delay", delay) if delay else 0
 
 
 def _time_zone(where: str, name: str) -> str:

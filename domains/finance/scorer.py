@@ -17,7 +17,7 @@ from core.contract import Partition, Summary
 from core.errors import DataContractError
 from domains.finance.ingest import ingest, read_facts
 from domains.finance.model import require_finite
-from domains.finance.output import ADDED, check_out, write_scored, write_set_aside
+from domains.finance.output import TOLD, check_out, write_scored, write_set_aside
 from domains.finance.store import StreamStore
 from domains.finance.stream import KeyOrder, Stream, cut, newest
 
@@ -85,12 +85,17 @@ class FraudScorer:
     """Scores files. Histories come from the stream on disk that `prepare` makes, so that stretches
     of time are independent of each other.
 
+    Attributes:
+        own: columns that a score has.
+
     Raises:
         DataContractError: the input already has a column that scoring adds.
     """
 
+    own: tuple[str, ...] = ("fraud_score",)
+
     def __init__(self, task: FraudTask, bundle: Bundle, source: TransactionFiles) -> None:
-        taken = [name for name in ADDED if name in source.columns()]
+        taken = [name for name in (*self.own, *TOLD) if name in source.columns()]
         if taken:
             raise DataContractError(
                 f"{source.path}: found columns {', '.join(taken)}, which scoring adds; rename or "
@@ -130,7 +135,7 @@ class FraudScorer:
         return [Partition(f"part-{i:05d}", i, carries_state=False) for i in range(count)]
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
-        """Columns row, fraud_score.
+        """Columns row and `own`.
 
         Raises:
             LongstrandError: a score is not a finite number.
@@ -139,15 +144,23 @@ class FraudScorer:
         first = self.facts.context + part.order * PART_ROWS
         places = np.arange(first, min(first + PART_ROWS, len(stream)))
         if not len(places):
-            return pl.DataFrame(schema={"row": pl.Int64, "fraud_score": pl.Float64}), None
-        with torch.no_grad():
-            seen = cut(stream, self.store.orders, places, self.windows)
-            logits = self.module.stream_logits(*seen, self.source.schema.label_delay)
-        raw = require_finite(logits.double().cpu().numpy(), "predictions")
+            raw = np.empty((0, *self.module.outputs))
+        else:
+            with torch.no_grad():
+                seen = cut(stream, self.store.orders, places, self.windows)
+                logits = self.module.stream_logits(*seen, self.source.schema.label_delay)
+            raw = require_finite(logits.double().cpu().numpy(), "predictions")
+        rows = pl.DataFrame({"row": stream.row[places]})
+        return rows.hstack(self._own(raw, self._score(raw))), None
+
+    def _score(self, raw: np.ndarray) -> pl.Series:
         score = require_finite(self.calibration.apply(raw), "scores")
         # More digits than fp32 carries would make equal runs look different.
-        rounded = pl.Series(score).round_sig_figs(6)
-        return pl.DataFrame({"row": stream.row[places], "fraud_score": rounded}), None
+        return pl.Series(score, dtype=pl.Float64).round_sig_figs(6)
+
+    def _own(self, raw: np.ndarray, score: pl.Series) -> pl.DataFrame:
+        """The columns `own`."""
+        return score.alias("fraud_score").to_frame()
 
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
         """Input rows in input order, every input column as it was, with the score; a folder's
@@ -172,3 +185,13 @@ class FraudScorer:
         files = [write_scored(self.source, self.facts.rows, scores, told, out)]
         files += write_set_aside(self.facts.set_aside, out)
         return Summary(rows, len(scores), counts, files)
+
+
+class SurpriseScorer(FraudScorer):
+    """Files of how surprising each row is, and which of its fields surprised most."""
+
+    own = ("surprise", "surprise_field")
+
+    def _own(self, raw: np.ndarray, score: pl.Series) -> pl.DataFrame:
+        field = pl.Series(self.calibration.strongest(raw), dtype=pl.String)
+        return pl.DataFrame({"surprise": score, "surprise_field": field})

@@ -14,6 +14,7 @@ import torch
 from core.calibration import Calibration, fit_platt
 from core.contract import Challenge, Fold, Metric, Panel, Yardstick
 from core.errors import ConfigError, TooFewLabelsError
+from core.isotonic import fit_isotonic
 from core.training.loader import StepLoader
 from domains.finance import floors
 from domains.finance.batches import Gatherer, sampled_batches
@@ -72,9 +73,8 @@ class FraudTask:
             )
         validation_from = before - timedelta(days=split.validation_days)
         lag = timedelta(microseconds=delay) if split.validation_days else timedelta()
-        time, labelled = pl.col("time"), pl.col("label").is_not_null()
-        known = labelled & (time < before)
-        begun = pl.lit(True)
+        time, begun = pl.col("time"), pl.lit(True)
+        known = self._usable() & (time < before)
         if split.train_from is not None:
             begun = time >= _midnight("split.train_from", split.train_from)
         fold = Fold(
@@ -112,12 +112,17 @@ class FraudTask:
     ) -> StepLoader:
         """Batches of sampled targets. Windows reach back from a target, never beyond it."""
         gatherer = Gatherer(self._stream(source, tokenizer), source.schema.label_delay)
-        places = _places(source, rows)
+        places = places_of(source, rows)
         config = self.config
         batch_at = sampled_batches(gatherer, places, seed, config.batch_size, config.negative_rate)
         return StepLoader(batch_at, steps)
 
     def module(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
+        module = self._network(tokenizer, encoder)
+        module.focal = self.config.focal
+        return module
+
+    def _network(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
         if self.config.memory == "per_head":
             return KeyedFraudModule(tokenizer, keyed_config(self.config, encoder))
         return GatheredFraudModule(
@@ -147,14 +152,19 @@ class FraudTask:
         Raises:
             LongstrandError: a prediction is not a finite number.
         """
-        stream, places = self._stream(source, tokenizer), _places(source, rows)
+        stream, places = self._stream(source, tokenizer), places_of(source, rows)
         raw = predict_logits(module, stream, places, source.schema.label_delay)
         require_finite(raw, "predictions")
-        return _frame(source, places, raw)
+        return frame_of(source, places, pl.Series(raw, dtype=pl.Float64))
 
     def calibrate(self, validation: pl.DataFrame) -> Calibration:
         known = validation.filter(pl.col("label").is_not_null())
-        return fit_platt(known["raw"].to_numpy(), known["label"].to_numpy())
+        fit = fit_isotonic if self.config.calibration == "isotonic" else fit_platt
+        return fit(known["raw"].to_numpy(), known["label"].to_numpy())
+
+    def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
+        """As they are: nothing follows from a score."""
+        return scored
 
     def metrics(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
         return fraud_metrics(source.path.stem, "all_rows", predictions)
@@ -167,19 +177,18 @@ class FraudTask:
         labels with the same delay as the model."""
         stream = self._stream(source, self.fit_tokenizer(source, fold.learned))
         amount = source.events[f"number:{source.schema.amount}"].to_numpy()
-        train, test = _places(source, fold.learned), _places(source, fold.test)
+        train, test = places_of(source, fold.learned), places_of(source, fold.test)
         features = {
             "amount": floors.amount_feature(amount),
             "logistic_regression": floors.aggregate_features(
                 stream, amount, source.schema.label_delay
             ),
         }
-        return {
-            name: _frame(
-                source, test, floors.logistic_regression(values, stream.label == 1, train, test)
-            )
-            for name, values in features.items()
-        }
+        found = {}
+        for name, values in features.items():
+            raw = floors.logistic_regression(values, stream.label == 1, train, test)
+            found[name] = frame_of(source, test, pl.Series(raw))
+        return found
 
     def label_intervals(self, source: TransactionSource, fold: Fold) -> list[str]:
         """Times of training (in the end) and of calibration rows, half-open: up to a microsecond,
@@ -228,6 +237,10 @@ class FraudTask:
         """Entities of each view's key."""
         return [list(view.key) for view in self.config.views]
 
+    def _usable(self) -> pl.Expr:
+        """Which rows may be learned from and calibrated on."""
+        return pl.col("label").is_not_null()
+
     def _stream(self, source: TransactionSource, tokenizer: FinanceTokenizer) -> Stream:
         return tokenizer.encode(source.events, self.view_entities()).after(None)
 
@@ -235,11 +248,12 @@ class FraudTask:
 def predict_logits(
     module: FraudModule, stream: Stream, places: np.ndarray, delay: int
 ) -> np.ndarray:
-    """[T] log-odds at these stream places, float64, in stretches that see only what they need."""
+    """[T, *outputs] what the module says of these stream places, float64, in stretches that see
+    only what they need."""
     module.eval()
     windows = module.windows()
     orders = [KeyOrder.of(stream.keys[:, v]) for v in range(len(windows))]
-    found = [np.empty(0)]
+    found = [np.empty((0, *module.outputs))]
     with torch.no_grad():
         for start in range(0, len(places), PREDICT_ROWS):
             part = cut(stream, orders, places[start : start + PREDICT_ROWS], windows)
@@ -247,13 +261,14 @@ def predict_logits(
     return np.concatenate(found)
 
 
-def _frame(source: TransactionSource, places: np.ndarray, raw: np.ndarray) -> pl.DataFrame:
+def frame_of(source: TransactionSource, places: np.ndarray, raw: pl.Series) -> pl.DataFrame:
+    """What is predicted of these stream places, beside what figures need of them."""
     events = source.events.with_columns(earlier(source.events))[places]
     entity = next(iter(source.schema.entities))
     return events.select(
         "row",
         "label",
-        pl.Series("raw", raw, dtype=pl.Float64),
+        raw.alias("raw"),
         pl.col("time").dt.date().alias("day"),
         pl.col(f"number:{source.schema.amount}").alias("amount"),
         pl.col(f"entity:{entity}").rank("dense").cast(pl.Int64).alias("entity"),
@@ -265,7 +280,7 @@ def _rows(source: TransactionSource, where: pl.Expr) -> pl.Series:
     return source.events.filter(where)["row"]
 
 
-def _places(source: TransactionSource, rows: pl.Series) -> np.ndarray:
+def places_of(source: TransactionSource, rows: pl.Series) -> np.ndarray:
     """Where these rows stand in the stream, in time order."""
     wanted = source.events.select(pl.col("row").is_in(rows.implode())).to_series()
     return np.flatnonzero(wanted.to_numpy())
