@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -22,13 +22,18 @@ class Calibration:
     """`identity` leaves raw numbers as they are (label units); `platt` gives the probability
     sigmoid(slope * raw + intercept) (Platt 1999); `isotonic` the one on the straight lines between
     its knots, pairs of raw number and probability that both rise (core.isotonic); `tails` takes
-    several raw numbers a row, ranks each by its tail and gives the highest level (core.tails)."""
+    several raw numbers a row, ranks each by its tail and gives the highest level (core.tails).
+
+    Args:
+        kept: what else a domain keeps of the validation rows, plain JSON types.
+    """
 
     kind: Kind = "identity"
     slope: float = 1.0
     intercept: float = 0.0
     knots: tuple[tuple[float, float], ...] = ()
     tails: tuple[Tail, ...] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """[n] raw, of tails [n, F] -> [n] score, float64."""
@@ -53,26 +58,31 @@ class Calibration:
         return np.stack([tail.apply(raw[:, f]) for f, tail in enumerate(self.tails)], axis=1)
 
     def to_dict(self) -> dict[str, Any]:
+        state = {"kind": self.kind, **self._shape()}
+        return {**state, "kept": dict(self.kept)} if self.kept else state
+
+    def _shape(self) -> dict[str, Any]:
         if self.kind == "isotonic":
-            return {"kind": self.kind, "knots": [list(knot) for knot in self.knots]}
+            return {"knots": [list(knot) for knot in self.knots]}
         if self.kind == "tails":
-            return {"kind": self.kind, "tails": [tail.to_dict() for tail in self.tails]}
-        return {"kind": self.kind, "slope": self.slope, "intercept": self.intercept}
+            return {"tails": [tail.to_dict() for tail in self.tails]}
+        return {"slope": self.slope, "intercept": self.intercept}
 
     @staticmethod
     def from_dict(state: Mapping[str, Any]) -> Calibration:
-        if state.get("kind") == "tails":
-            return Calibration("tails", tails=tuple(Tail.from_dict(t) for t in state["tails"]))
-        if state.get("kind") == "isotonic":
+        kind, kept = state.get("kind"), dict(state.get("kept", {}))
+        if kind == "tails":
+            tails = tuple(Tail.from_dict(t) for t in state["tails"])
+            return Calibration(kind, tails=tails, kept=kept)
+        if kind == "isotonic":
             knots = tuple((float(raw), float(score)) for raw, score in state["knots"])
-            return Calibration("isotonic", knots=knots)
-        if state.get("kind") not in ("identity", "platt"):
+            return Calibration(kind, knots=knots, kept=kept)
+        if kind not in ("identity", "platt"):
             raise LongstrandError(
-                f"calibration.json: found kind {state.get('kind')!r}, expected identity, platt, "
-                "isotonic or tails; the bundle was written by another version: retrain it or use "
-                "that version"
+                f"calibration.json: found kind {kind!r}, expected identity, platt, isotonic or "
+                "tails; the bundle was written by another version: retrain it or use that version"
             )
-        return Calibration(state["kind"], float(state["slope"]), float(state["intercept"]))
+        return Calibration(kind, float(state["slope"]), float(state["intercept"]), kept=kept)
 
 
 def fit_platt(raw: np.ndarray, label: np.ndarray) -> Calibration:

@@ -10,8 +10,9 @@ from pathlib import Path
 import polars as pl
 
 from core.errors import ConfigError, DataContractError
+from domains.finance.clock import cell
 from domains.finance.schema import Schema
-from domains.finance.source import BAD_SHARE, cell, judge, read_raw, refuse_bad, sha256
+from domains.finance.source import BAD_SHARE, judge, read_raw, refuse_bad, sha256
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -50,7 +51,7 @@ class TransactionSource:
             raw = read_raw(file)
             events, aside = judge(raw, file, schema, needs_label)
             refuse_bad(file, aside, len(raw))
-            if len(files) > 1:
+            if len(files) > 1 and schema.id is not None:
                 ids = raw.select(cell(schema.id)).to_series()
                 events, again = _first_seen(events, ids, known, file, schema)
                 aside, known = pl.concat([aside, again]), pl.concat([known, ids])

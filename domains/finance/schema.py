@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from core.errors import ConfigError
+from domains.finance.clock import Clock
 from domains.finance.config import FinanceData, parse_delay
 
 _KEYS = {
@@ -26,7 +27,7 @@ _KEYS = {
     "kind",
 }
 READY = Path(__file__).parent / "schemas"
-_REQUIRED = ("id", "time", "amount", "entities")
+_REQUIRED = ("time", "amount", "entities")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Schema:
     """Roles of columns; a column without a role is carried along untouched.
 
     Args:
-        id: unique name of a row.
+        id: unique name of a row; None where the file has none and a row is named by its place.
         time: when it happened; values without an offset are in `time_zone`.
         amount: in one currency.
         entities: name used in views -> column.
@@ -43,8 +44,8 @@ class Schema:
         kind: of a fraud, for figures by kind: never an input; None where there is no such column.
     """
 
-    id: str
-    time: str
+    id: str | None
+    time: Clock
     time_zone: str
     amount: str
     entities: Mapping[str, str]
@@ -57,15 +58,15 @@ class Schema:
     @property
     def columns(self) -> list[str]:
         """Columns that must be there to score; the label is needed only to train."""
-        named = [self.id, self.time, self.amount, *self.entities.values()]
-        return [*named, *self.categorical, *self.numeric]
+        named = [*([self.id] if self.id else []), *self.time.columns, self.amount]
+        return [*named, *self.entities.values(), *self.categorical, *self.numeric]
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping that a schema file holds."""
         labelled = {"label": self.label, "label_delay": f"{self.label_delay // 1_000_000}s"}
         return {
             "id": self.id,
-            "time": self.time,
+            "time": self.time.stated(),
             "time_zone": self.time_zone,
             "amount": self.amount,
             "entities": dict(self.entities),
@@ -121,7 +122,8 @@ def parse_schema(where: str, stated: Any) -> Schema:
     if not isinstance(stated, dict):
         raise ConfigError(f"{where}: found no mapping, expected keys {', '.join(_REQUIRED)}")
     unknown = sorted(str(key) for key in set(stated) - _KEYS)
-    missing = [key for key in _REQUIRED if not stated.get(key)]
+    # No entity at all is something to say, not to forget: entities: {}.
+    missing = [key for key in _REQUIRED if stated.get(key) in (None, "")]
     if unknown or missing:
         raise ConfigError(
             f"{where}: unknown keys: {', '.join(unknown) or 'none'}; missing keys: "
@@ -134,8 +136,8 @@ def parse_schema(where: str, stated: Any) -> Schema:
             "columns, such as {customer: CUSTOMER_ID}"
         )
     schema = Schema(
-        id=stated["id"],
-        time=stated["time"],
+        id=stated.get("id"),
+        time=Clock.parse(where, stated["time"]),
         time_zone=_time_zone(where, stated.get("time_zone", "UTC")),
         amount=stated["amount"],
         entities=entities,

@@ -15,9 +15,11 @@ import torch
 from core.bundle import restore
 from core.contract import Partition, Summary
 from core.errors import DataContractError
+from domains.finance.alerts import printed, threshold
 from domains.finance.ingest import ingest, read_facts
 from domains.finance.model import require_finite
 from domains.finance.output import TOLD, check_out, write_scored, write_set_aside
+from domains.finance.reasons import REASONS, Explainer
 from domains.finance.store import StreamStore
 from domains.finance.stream import KeyOrder, Stream, cut, newest
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from domains.finance.task import FraudTask
     from domains.finance.tokens import FinanceTokenizer
 
+ALERT = "alert"
 PART_ROWS = 250_000
 
 
@@ -95,6 +98,9 @@ class FraudScorer:
     own: tuple[str, ...] = ("fraud_score",)
 
     def __init__(self, task: FraudTask, bundle: Bundle, source: TransactionFiles) -> None:
+        self.threshold = threshold(task.config.alerts, bundle.calibration)
+        if self.threshold is not None:
+            self.own = (*self.own, ALERT, *REASONS)
         taken = [name for name in (*self.own, *TOLD) if name in source.columns()]
         if taken:
             raise DataContractError(
@@ -108,6 +114,8 @@ class FraudScorer:
         self.module.eval()
         self.entities = task.view_entities()
         self.windows = self.module.windows()
+        delay = source.schema.label_delay
+        self.explainer = Explainer(self.module, self.tokenizer, task.config.views, delay)
 
     def check(self, out: Path) -> None:
         """Raises ConfigError for an output that `write` could not write."""
@@ -151,16 +159,26 @@ class FraudScorer:
                 logits = self.module.stream_logits(*seen, self.source.schema.label_delay)
             raw = require_finite(logits.double().cpu().numpy(), "predictions")
         rows = pl.DataFrame({"row": stream.row[places]})
-        return rows.hstack(self._own(raw, self._score(raw))), None
+        return rows.hstack(self._own(raw, self._score(raw), places)), None
 
     def _score(self, raw: np.ndarray) -> pl.Series:
-        score = require_finite(self.calibration.apply(raw), "scores")
-        # More digits than fp32 carries would make equal runs look different.
-        return pl.Series(score, dtype=pl.Float64).round_sig_figs(6)
+        return printed(require_finite(self.calibration.apply(raw), "scores"))
 
-    def _own(self, raw: np.ndarray, score: pl.Series) -> pl.DataFrame:
+    def _own(self, raw: np.ndarray, score: pl.Series, places: np.ndarray) -> pl.DataFrame:
         """The columns `own`."""
-        return score.alias("fraud_score").to_frame()
+        frame = score.alias("fraud_score").to_frame()
+        if self.threshold is None:
+            return frame
+        alert = score >= self.threshold
+        asked = places[alert.to_numpy()]
+        told = self.explainer.reasons(self.store.stream, self.store.orders, asked)
+        texts = np.full((len(places), len(REASONS)), None, dtype=object)
+        if told:
+            texts[alert.to_numpy()] = told
+        reasons = {
+            name: pl.Series(texts[:, i].tolist(), dtype=pl.String) for i, name in enumerate(REASONS)
+        }
+        return frame.with_columns(alert.alias(ALERT), **reasons)
 
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
         """Input rows in input order, every input column as it was, with the score; a folder's
@@ -192,6 +210,6 @@ class SurpriseScorer(FraudScorer):
 
     own = ("surprise", "surprise_field")
 
-    def _own(self, raw: np.ndarray, score: pl.Series) -> pl.DataFrame:
+    def _own(self, raw: np.ndarray, score: pl.Series, places: np.ndarray) -> pl.DataFrame:
         field = pl.Series(self.calibration.strongest(raw), dtype=pl.String)
         return pl.DataFrame({"surprise": score, "surprise_field": field})

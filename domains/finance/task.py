@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,8 +18,9 @@ from core.errors import ConfigError, TooFewLabelsError
 from core.isotonic import fit_isotonic
 from core.training.loader import StepLoader
 from domains.finance import floors
+from domains.finance.alerts import CURVE, alert_curve, printed, threshold
 from domains.finance.batches import Gatherer, sampled_batches
-from domains.finance.config import FinanceConfig, parse_day
+from domains.finance.config import FinanceConfig, parse_moment
 from domains.finance.gathered import GatheredFraudModule
 from domains.finance.metrics import fraud_metrics
 from domains.finance.model import FraudModule, KeyedFraudModule, require_finite
@@ -62,9 +64,9 @@ class FraudTask:
             ConfigError: the label delay does not fit between training and test.
         """
         split, delay = self.config.split, source.schema.label_delay
-        before = _midnight("split.train_before", split.train_before)
-        test_from = _midnight("split.test_from", split.test_from)
-        test_until = _midnight("split.test_until", split.test_until)
+        before = parse_moment("split.train_before", split.train_before)
+        test_from = parse_moment("split.test_from", split.test_from)
+        test_until = parse_moment("split.test_until", split.test_until)
         if before + timedelta(microseconds=delay) > test_from:
             raise ConfigError(
                 f"domain.split: found test_from={split.test_from}, expected at least "
@@ -76,7 +78,7 @@ class FraudTask:
         time, begun = pl.col("time"), pl.lit(True)
         known = self._usable() & (time < before)
         if split.train_from is not None:
-            begun = time >= _midnight("split.train_from", split.train_from)
+            begun = time >= parse_moment("split.train_from", split.train_from)
         fold = Fold(
             "time",
             train=_rows(source, known & begun & (time < validation_from - lag)),
@@ -160,14 +162,18 @@ class FraudTask:
     def calibrate(self, validation: pl.DataFrame) -> Calibration:
         known = validation.filter(pl.col("label").is_not_null())
         fit = fit_isotonic if self.config.calibration == "isotonic" else fit_platt
-        return fit(known["raw"].to_numpy(), known["label"].to_numpy())
+        fitted = fit(known["raw"].to_numpy(), known["label"].to_numpy())
+        return replace(fitted, kept={CURVE: alert_curve(known, fitted)}) if len(known) else fitted
 
     def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
-        """As they are: nothing follows from a score."""
-        return scored
+        """With a column alert, where alerts are asked for."""
+        least = threshold(self.config.alerts, calibration)
+        if least is None:
+            return scored
+        return scored.with_columns(alert=printed(scored["score"].to_numpy()) >= least)
 
     def metrics(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
-        return fraud_metrics(source.path.stem, "all_rows", predictions)
+        return fraud_metrics(source.path.stem, "all_rows", predictions, self.config.alerts)
 
     def parts(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
         return list(part_metrics(source.path.stem, predictions))
@@ -264,14 +270,15 @@ def predict_logits(
 def frame_of(source: TransactionSource, places: np.ndarray, raw: pl.Series) -> pl.DataFrame:
     """What is predicted of these stream places, beside what figures need of them."""
     events = source.events.with_columns(earlier(source.events))[places]
-    entity = next(iter(source.schema.entities))
+    # Without entities every row is one of its own.
+    entity = next((f"entity:{name}" for name in source.schema.entities), "row")
     return events.select(
         "row",
         "label",
         raw.alias("raw"),
         pl.col("time").dt.date().alias("day"),
         pl.col(f"number:{source.schema.amount}").alias("amount"),
-        pl.col(f"entity:{entity}").rank("dense").cast(pl.Int64).alias("entity"),
+        pl.col(entity).rank("dense").cast(pl.Int64).alias("entity"),
         cs.starts_with(EARLIER) | cs.by_name("kind", require_all=False),
     )
 
@@ -299,8 +306,3 @@ def _interval(text: str) -> tuple[datetime, datetime]:
             "2024-01-01T00:00:00+00:00; the bundle is not one of the finance domain"
         )
     return start.astimezone(UTC), end.astimezone(UTC)
-
-
-def _midnight(where: str, text: str) -> datetime:
-    day = parse_day(where, text)
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
