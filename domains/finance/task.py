@@ -276,7 +276,7 @@ def frame_of(source: TransactionSource, places: np.ndarray, raw: pl.Series) -> p
         "row",
         "label",
         raw.alias("raw"),
-        pl.col("time").dt.date().alias("day"),
+        pl.col("time").dt.convert_time_zone(source.schema.time_zone).dt.date().alias("day"),
         pl.col(f"number:{source.schema.amount}").alias("amount"),
         pl.col(entity).rank("dense").cast(pl.Int64).alias("entity"),
         cs.starts_with(EARLIER) | cs.by_name("kind", require_all=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -246,3 +247,14 @@ def test_an_ordered_bin_is_the_sum_of_the_steps_up_to_it(tokenizer):
         change = embed(ids, floats) - before
     expected = (torch.arange(sizes[0]) >= step).float()[:, None].expand_as(change)
     torch.testing.assert_close(change, expected)
+
+
+def test_the_day_of_a_prediction_is_that_of_the_schemas_time_zone(
+    task, module, source, tokenizer, fold
+):
+    there = copy.copy(source)
+    there.schema = replace(source.schema, time_zone="Pacific/Auckland")
+    rows = fold.test.head(50)
+    here, other = (task.predict(module, s, tokenizer, rows)["day"] for s in (source, there))
+    # Half a day ahead of UTC: what happens in the second half of a day is of the next one there.
+    assert set((other - here).dt.total_days()) == {0, 1}
