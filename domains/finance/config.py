@@ -132,8 +132,7 @@ class FinanceConfig:
         cross-entropy.
     forget: share of memory events hidden at random in training.
     few_labels: for a few hundred frauds to learn from: of each view the ages of its first and last
-        labels, amounts as standard scores against the history, all as steps in which a threshold
-        is one weight, and a direct path to the score. With `memory` shared.
+        labels, as steps in which a threshold is one weight. With `memory` shared.
     bins, tail_bins: of a number; the latter lie beyond its last two percent.
     """
 
