@@ -32,7 +32,12 @@ from domains.finance.reasons import Explainer
 from domains.finance.stream import DAY, KeyOrder
 from pipelines import build
 
-TRAINING = ("experiment=handbook", "domain.alerts.per_day=100", "trainer.steps=200")
+TRAINING = (
+    "experiment=handbook",
+    "domain.alerts.per_day=100",
+    "trainer.steps=200",
+    "trainer.average=0.98",
+)
 COLUMNS = ("kind", "code", "alerts", "reasons", "confirmed")
 Row = dict[str, Any]
 

@@ -49,9 +49,10 @@ FEATURES = STATES + AGE_FEATURES
 @dataclass(frozen=True)
 class GatheredConfig(Views):
     """Args:
-    carried: numbers of an event whose mean over what a head looked at is compared with the
-        target's own.
-    few_labels: whether `core.model.landmarks` tells what heads learn only from many positives.
+    carried: numbers of an event that a target's own are compared with, as differences from the
+        mean of what a head looked at and as standard scores.
+    few_labels: whether `core.model.landmarks` tells of labels what heads learn only from many
+        positives, in place of every head's mean age day by day.
     """
 
     carried: int = 0
@@ -74,7 +75,7 @@ class GatheredConfig(Views):
     @property
     def compared(self) -> int:
         """Width of what a head says of the target's numbers and of its mean age."""
-        return self.carried * SCORED if self.few_labels else self.carried + len(DAILY)
+        return self.carried * SCORED + (0 if self.few_labels else len(DAILY))
 
 
 @dataclass(frozen=True)
@@ -166,11 +167,9 @@ class GatheredRound(nn.Module):
         mass = torch.logsumexp(score, dim=-1, keepdim=True)
         share = torch.exp(score - mass)
         read, mean = torch.bmm(share, seen.values), torch.bmm(share, features)
-        if self.config.few_labels:
-            compared = against_others(numbers, share, seen.carried)
-        else:
-            difference = numbers[:, None] - torch.bmm(share, seen.carried)
-            compared = torch.cat([difference, hats(mean[..., -1], DAILY)], dim=-1)
+        compared = against_others(numbers, share, seen.carried)
+        if not self.config.few_labels:
+            compared = torch.cat([compared, hats(mean[..., -1], DAILY)], dim=-1)
         # In fortnights, of order one as the other features are.
         scaled = torch.cat([mean[..., :-1], mean[..., -1:] / 14], dim=-1)
         found = torch.cat([read, scaled, compared], dim=-1)
