@@ -13,6 +13,7 @@ H heads of a view, A features of age and label state, C carried numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -22,7 +23,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.model.ages import AGE_FEATURES, DAILY, age_features, hats
+from core.model.ages import (
+    AGE_FEATURES,
+    DAILY,
+    KNOTS,
+    daily_features,
+    fine_features,
+    hat_sum,
+)
 from core.model.views import LEGITIMATE, POSITIVE, UNKNOWN, Views
 
 STARTS = (
@@ -40,6 +48,10 @@ events: where a run of known positives began says as much as where it ended."""
 
 ASIDE = -8.0
 """Score of an event in another state than a head starts by looking at."""
+
+LOG2E = 1 / math.log(2)
+NOTHING = -100.0
+"""Binary logarithm of a share that is no share: numbers without a full mantissa take long."""
 
 STATES = 3
 FEATURES = STATES + AGE_FEATURES
@@ -74,8 +86,8 @@ class Seen:
     """What the targets see through one view.
 
     Args:
-        keys, values: [T, W, E], from `GatheredEncoder.remember`.
-        carried: [T, W, C].
+        keys: [T, W, E], from `GatheredEncoder.remember`.
+        values: [T, W, E + C], from there too, with the carried numbers after them.
         ages: [T, W] days.
         days: [T, W] int64 midnights in between.
         states: [T, W] int64 label states as the target may see them.
@@ -85,15 +97,15 @@ class Seen:
 
     keys: Tensor
     values: Tensor
-    carried: Tensor
     ages: Tensor
     days: Tensor
     states: Tensor
     bias: Tensor
 
 
-_View = tuple[Seen, Tensor]
-"""What a view shows, and its features [T, W, A], age in days the last."""
+_View = tuple[Tensor, Tensor]
+"""What a view shows [T, W, E + A + E + C], keys, features of label state and age (in days, the
+last of them), values, carried numbers; and what is added to binary scores [T, W]."""
 
 
 class Remember(nn.Module):
@@ -119,6 +131,9 @@ class Remember(nn.Module):
 class GatheredRound(nn.Module):
     """Pre-norm attention over every view, then a feed-forward layer."""
 
+    scale: Tensor
+    """[E + A] of queries: content by its width, and all to binary logarithms."""
+
     def __init__(self, config: GatheredConfig) -> None:
         super().__init__()
         self.config = config
@@ -137,32 +152,47 @@ class GatheredRound(nn.Module):
             nn.Linear(config.ffn, config.dim),
         )
         self.dropout = nn.Dropout(config.dropout)
+        scale = torch.full((width,), LOG2E, dtype=torch.float64)
+        scale[: config.head_size] *= config.head_size**-0.5
+        self.register_buffer("scale", scale, persistent=False)
         self._start()
 
     def forward(self, hidden: Tensor, numbers: Tensor, seen: Sequence[_View]) -> Tensor:
         """[T, D] hidden states and [T, C] numbers of the targets -> [T, D]."""
-        query = self.query(self.norm(hidden)).view(len(hidden), self.config.heads, -1)
+        query = self.query(self.norm(hidden)).unflatten(1, (self.config.heads, -1))
+        query = query * self.scale.to(query.dtype)
         deal = [self.config.heads_of(v) for v in range(len(seen))]
-        parts = zip(query.split(deal, dim=1), self.sink.split(deal), seen, strict=True)
-        read = torch.cat([self._read(*part, numbers) for part in parts], dim=1)
-        hidden = hidden + self.dropout(self.out(read.flatten(1)))
+        found = [self._read(*part) for part in zip(query.split(deal, dim=1), seen, strict=True)]
+        read, total, top = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+        hidden = hidden + self.dropout(self._told(read / total, top + torch.log2(total), numbers))
         return hidden + self.dropout(self.ffn(hidden))
 
-    def _read(self, query: Tensor, sink: Tensor, view: _View, numbers: Tensor) -> Tensor:
-        """[T, H, E + A] -> [T, H, E + A + C + days + 1]."""
-        seen, features = view
-        content, when = query.split([self.config.head_size, FEATURES], dim=-1)
-        scale = self.config.head_size**-0.5
-        score = torch.baddbmm(seen.bias[:, None], content, seen.keys.mT, alpha=scale)
-        score = score + torch.bmm(when, features.mT)
-        mass = torch.logsumexp(score, dim=-1, keepdim=True)
-        share = torch.exp(score - mass)
-        read, mean = torch.bmm(share, seen.values), torch.bmm(share, features)
-        compared = numbers[:, None] - torch.bmm(share, seen.carried)
+    def _read(self, query: Tensor, view: _View) -> tuple[Tensor, Tensor, Tensor]:
+        """Query [T, H, E + A] -> what is read [T, H, A + E + C], not yet divided by the total of
+        the weights [T, H, 1], and the score [T, H, 1] whose weight is one."""
+        slots, bias = view
+        asked = query.shape[-1]
+        score = torch.baddbmm(bias[:, None], query, slots[..., :asked].mT)
+        top = score.detach().amax(dim=-1, keepdim=True)
+        # Powers of two, because the natural exponential is slow where it underflows.
+        weight = torch.exp2(F.threshold(score - top, NOTHING, -math.inf))
+        read = torch.bmm(weight, slots[..., self.config.head_size :])
+        return read, weight.sum(dim=-1, keepdim=True), top
+
+    def _told(self, read: Tensor, mass: Tensor, numbers: Tensor) -> Tensor:
+        """Means [T, H, A + E + C], binary log masses [T, H, 1] and numbers [T, C] -> [T, D]."""
+        size, mass = self.config.head_size, mass / LOG2E
+        mean, values, carried = read.split([FEATURES, size, self.config.carried], dim=-1)
+        gate = torch.sigmoid(mass - self.sink[:, None])
         # In fortnights, of order one as the other features are.
-        scaled = torch.cat([mean[..., :-1], mean[..., -1:] / 14], dim=-1)
-        found = torch.cat([read, scaled, compared, hats(mean[..., -1], DAILY)], dim=-1)
-        return torch.cat([found * torch.sigmoid(mass - sink[:, None]), mass / 4], dim=-1)
+        found = [values, mean[..., :-1], mean[..., -1:] / 14, numbers[:, None] - carried]
+        found = torch.cat([torch.cat(found, dim=-1) * gate, mass / 4], dim=-1)
+        weight = self.out.weight.unflatten(1, (self.config.heads, -1))
+        before, daily, after = weight.split([found.shape[-1] - 1, len(DAILY), 1], dim=-1)
+        told = F.linear(
+            found.flatten(1), torch.cat([before, after], dim=-1).flatten(1), self.out.bias
+        )
+        return told + hat_sum(mean[..., -1], gate[..., 0], daily.permute(1, 2, 0), DAILY)
 
     @torch.no_grad()
     def _start(self) -> None:
@@ -184,12 +214,22 @@ class GatheredRound(nn.Module):
 class GatheredEncoder(nn.Module):
     """Rounds of attention of each target to what it sees."""
 
+    dated: Tensor
+
     def __init__(self, config: GatheredConfig) -> None:
         super().__init__()
         self.config = config
         self.memory = nn.ModuleList(Remember(config, v) for v in range(len(config.views)))
         self.rounds = nn.ModuleList(GatheredRound(config) for _ in range(config.rounds))
         self.norm = nn.LayerNorm(config.dim)
+        self.register_buffer("dated", _dated(), persistent=False)
+
+    def _shown(self, seen: Seen, labels: bool) -> _View:
+        days = seen.days.clamp(0, KNOTS[-1])
+        state = seen.states if labels else UNKNOWN
+        row = days + state * (KNOTS[-1] + 1)
+        features = [F.embedding(row, self.dated.to(seen.ages.dtype)), fine_features(seen.ages)]
+        return torch.cat([seen.keys, *features, seen.values], dim=-1), seen.bias * LOG2E
 
     def remember(self, view: int, events: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [N, E] of memory events [N, M] in these label states [N]."""
@@ -208,8 +248,7 @@ class GatheredEncoder(nn.Module):
             [T, D].
         """
         views = [
-            (one, _features(one, view.labels))
-            for one, view in zip(seen, self.config.views, strict=True)
+            self._shown(one, view.labels) for one, view in zip(seen, self.config.views, strict=True)
         ]
         hidden = events
         for layer in cast("list[GatheredRound]", list(self.rounds)):
@@ -217,11 +256,11 @@ class GatheredEncoder(nn.Module):
         return self.norm(hidden)
 
 
-def _features(seen: Seen, labels: bool) -> Tensor:
-    """[T, W, A]."""
-    states = seen.states if labels else torch.full_like(seen.states, UNKNOWN)
-    states = F.one_hot(states, STATES).to(seen.ages.dtype)
-    return torch.cat([states, age_features(seen.ages, seen.days)], dim=-1)
+def _dated() -> Tensor:
+    """[STATES * days, A - FINE] features by label state and day."""
+    aged = daily_features(torch.float64)
+    state = torch.eye(STATES, dtype=aged.dtype).repeat_interleave(len(aged), dim=0)
+    return torch.cat([state, aged.repeat(STATES, 1)], dim=1)
 
 
 def _starts(config: GatheredConfig) -> Iterator[tuple[float, int | None]]:

@@ -40,7 +40,8 @@ def windowful(encoder, view, width):
     bias[torch.arange(width) < torch.arange(TARGETS)[:, None] - 1] = -math.inf
     bias[:, -1] = 0
     carried = torch.randn(TARGETS, width, CARRIED, dtype=torch.float64)
-    return Seen(keys, values, carried, ages, ages.round().long(), states, bias)
+    values = torch.cat([values, carried], dim=-1)
+    return Seen(keys, values, ages, ages.round().long(), states, bias)
 
 
 def by_definition(encoder, events, numbers, seen):
@@ -72,8 +73,8 @@ def read_one(query, sink, number, view, t):
             query[:size] @ view.keys[t, w] / math.sqrt(size) + query[size:] @ age + view.bias[t, w]
         )
         mass = mass + weight
-        total = total + weight * torch.cat([view.values[t, w], age, view.carried[t, w]])
-    values, age, carried = (total / mass).split([size, len(age), len(number)])
+        total = total + weight * torch.cat([view.values[t, w], age])
+    values, carried, age = (total / mass).split([size, len(number), len(age)])
     steps = hats(age[-1], DAILY)
     scaled = torch.cat([age[:-1], age[-1:] / 14])
     found = torch.cat([values, scaled, number - carried, steps])
@@ -102,7 +103,7 @@ def test_what_is_not_there_changes_no_bit():
         assert empty.any()
         parts = {
             name: getattr(view, name).masked_fill(empty[..., None], 50.0)
-            for name in ("keys", "values", "carried")
+            for name in ("keys", "values")
         }
         other.append(replace(view, ages=view.ages.masked_fill(empty, 50.0), **parts))
     assert torch.equal(encoder(events, numbers, seen), encoder(events, numbers, other))
