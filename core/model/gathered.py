@@ -23,15 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.model.ages import (
-    AGE_FEATURES,
-    DAILY,
-    KNOTS,
-    daily_features,
-    fine_features,
-    hat_sum,
-)
-from core.model.views import LEGITIMATE, POSITIVE, UNKNOWN, Views
+from core.model.ages import DAILY, hat_sum
+from core.model.slots import FEATURES, LOG2E, STATES, Seen, Slots
+from core.model.views import LEGITIMATE, POSITIVE, Views
 
 STARTS = (
     (2.0, None),
@@ -49,12 +43,8 @@ events: where a run of known positives began says as much as where it ended."""
 ASIDE = -8.0
 """Score of an event in another state than a head starts by looking at."""
 
-LOG2E = 1 / math.log(2)
-NOTHING = -100.0
-"""Binary logarithm of a share that is no share: numbers without a full mantissa take long."""
-
-STATES = 3
-FEATURES = STATES + AGE_FEATURES
+NOTHING = -60.0
+"""Binary logarithm of a share that is none: products of much smaller ones are slow to make."""
 
 
 @dataclass(frozen=True)
@@ -79,33 +69,6 @@ class GatheredConfig(Views):
     @property
     def head_size(self) -> int:
         return self.dim // 4
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the targets see through one view.
-
-    Args:
-        keys: [T, W, E], from `GatheredEncoder.remember`.
-        values: [T, W, E + C], from there too, with the carried numbers after them.
-        ages: [T, W] days.
-        days: [T, W] int64 midnights in between.
-        states: [T, W] int64 label states as the target may see them.
-        bias: [T, W] added to scores: -inf where there is no event. The last slot, the target
-            itself, is never empty.
-    """
-
-    keys: Tensor
-    values: Tensor
-    ages: Tensor
-    days: Tensor
-    states: Tensor
-    bias: Tensor
-
-
-_View = tuple[Tensor, Tensor]
-"""What a view shows [T, W, E + A + E + C], keys, features of label state and age (in days, the
-last of them), values, carried numbers; and what is added to binary scores [T, W]."""
 
 
 class Remember(nn.Module):
@@ -157,42 +120,49 @@ class GatheredRound(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
         self._start()
 
-    def forward(self, hidden: Tensor, numbers: Tensor, seen: Sequence[_View]) -> Tensor:
+    def forward(self, hidden: Tensor, numbers: Tensor, seen: Sequence[Slots]) -> Tensor:
         """[T, D] hidden states and [T, C] numbers of the targets -> [T, D]."""
         query = self.query(self.norm(hidden)).unflatten(1, (self.config.heads, -1))
         query = query * self.scale.to(query.dtype)
         deal = [self.config.heads_of(v) for v in range(len(seen))]
         found = [self._read(*part) for part in zip(query.split(deal, dim=1), seen, strict=True)]
         read, total, top = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
-        hidden = hidden + self.dropout(self._told(read / total, top + torch.log2(total), numbers))
+        read = self._told(read, total, top, numbers)
+        hidden = hidden + self.dropout(read)
         return hidden + self.dropout(self.ffn(hidden))
 
-    def _read(self, query: Tensor, view: _View) -> tuple[Tensor, Tensor, Tensor]:
-        """Query [T, H, E + A] -> what is read [T, H, A + E + C], not yet divided by the total of
-        the weights [T, H, 1], and the score [T, H, 1] whose weight is one."""
-        slots, bias = view
-        asked = query.shape[-1]
-        score = torch.baddbmm(bias[:, None], query, slots[..., :asked].mT)
+    def _read(self, query: Tensor, seen: Slots) -> tuple[Tensor, Tensor, Tensor]:
+        """Query [T, H, E + A] -> sums of what is read [T, H, A + E + C], of the weights [T, H, 1],
+        and the score [T, H, 1] whose weight is one."""
+        asked = seen.content[..., : query.shape[-1]]
+        score = torch.baddbmm(seen.bias[:, None], query, asked.mT)
         top = score.detach().amax(dim=-1, keepdim=True)
         # Powers of two, because the natural exponential is slow where it underflows.
         weight = torch.exp2(F.threshold(score - top, NOTHING, -math.inf))
-        read = torch.bmm(weight, slots[..., self.config.head_size :])
+        read = torch.bmm(weight, seen.content[..., self.config.head_size :])
         return read, weight.sum(dim=-1, keepdim=True), top
 
-    def _told(self, read: Tensor, mass: Tensor, numbers: Tensor) -> Tensor:
-        """Means [T, H, A + E + C], binary log masses [T, H, 1] and numbers [T, C] -> [T, D]."""
-        size, mass = self.config.head_size, mass / LOG2E
-        mean, values, carried = read.split([FEATURES, size, self.config.carried], dim=-1)
+    def _told(self, read: Tensor, total: Tensor, top: Tensor, numbers: Tensor) -> Tensor:
+        """Sums and scores as `_read` returns them, numbers [T, C] -> [T, D]."""
+        mass = (top + torch.log2(total)) / LOG2E
         gate = torch.sigmoid(mass - self.sink[:, None])
-        # In fortnights, of order one as the other features are.
-        found = [values, mean[..., :-1], mean[..., -1:] / 14, numbers[:, None] - carried]
-        found = torch.cat([torch.cat(found, dim=-1) * gate, mass / 4], dim=-1)
+        dense, daily = self._weights()
+        found = [read * (gate / total), gate * numbers[:, None], mass]
+        told = F.linear(torch.cat([part.flatten(1) for part in found], dim=1), dense, self.out.bias)
+        age = read[..., FEATURES - 1] / total[..., 0]
+        return told + hat_sum(age, gate[..., 0], daily)
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        """Of `out`: [D, ...] for means in the order of slots, for numbers and for masses, and
+        [H, days, D] for the mean age day by day."""
+        size, carried = self.config.head_size, self.config.carried
+        widths = [size, FEATURES - 1, 1, carried, len(DAILY), 1]
         weight = self.out.weight.unflatten(1, (self.config.heads, -1))
-        before, daily, after = weight.split([found.shape[-1] - 1, len(DAILY), 1], dim=-1)
-        told = F.linear(
-            found.flatten(1), torch.cat([before, after], dim=-1).flatten(1), self.out.bias
-        )
-        return told + hat_sum(mean[..., -1], gate[..., 0], daily.permute(1, 2, 0), DAILY)
+        values, features, age, number, daily, mass = weight.split(widths, dim=-1)
+        # In fortnights, of order one as the other features are.
+        means = torch.cat([features, age / 14, values, -number], dim=-1)
+        dense = [part.flatten(1) for part in (means, number, mass / 4)]
+        return torch.cat(dense, dim=1), daily.permute(1, 2, 0)
 
     @torch.no_grad()
     def _start(self) -> None:
@@ -214,22 +184,12 @@ class GatheredRound(nn.Module):
 class GatheredEncoder(nn.Module):
     """Rounds of attention of each target to what it sees."""
 
-    dated: Tensor
-
     def __init__(self, config: GatheredConfig) -> None:
         super().__init__()
         self.config = config
         self.memory = nn.ModuleList(Remember(config, v) for v in range(len(config.views)))
         self.rounds = nn.ModuleList(GatheredRound(config) for _ in range(config.rounds))
         self.norm = nn.LayerNorm(config.dim)
-        self.register_buffer("dated", _dated(), persistent=False)
-
-    def _shown(self, seen: Seen, labels: bool) -> _View:
-        days = seen.days.clamp(0, KNOTS[-1])
-        state = seen.states if labels else UNKNOWN
-        row = days + state * (KNOTS[-1] + 1)
-        features = [F.embedding(row, self.dated.to(seen.ages.dtype)), fine_features(seen.ages)]
-        return torch.cat([seen.keys, *features, seen.values], dim=-1), seen.bias * LOG2E
 
     def remember(self, view: int, events: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [N, E] of memory events [N, M] in these label states [N]."""
@@ -247,20 +207,15 @@ class GatheredEncoder(nn.Module):
         Returns:
             [T, D].
         """
-        views = [
-            self._shown(one, view.labels) for one, view in zip(seen, self.config.views, strict=True)
-        ]
+        views = zip(seen, self.config.views, strict=True)
+        return self.look(events, numbers, [one.laid_out(view.labels) for one, view in views])
+
+    def look(self, events: Tensor, numbers: Tensor, seen: Sequence[Slots]) -> Tensor:
+        """`forward` on what is laid out already."""
         hidden = events
         for layer in cast("list[GatheredRound]", list(self.rounds)):
-            hidden = layer(hidden, numbers, views)
+            hidden = layer(hidden, numbers, seen)
         return self.norm(hidden)
-
-
-def _dated() -> Tensor:
-    """[STATES * days, A - FINE] features by label state and day."""
-    aged = daily_features(torch.float64)
-    state = torch.eye(STATES, dtype=aged.dtype).repeat_interleave(len(aged), dim=0)
-    return torch.cat([state, aged.repeat(STATES, 1)], dim=1)
 
 
 def _starts(config: GatheredConfig) -> Iterator[tuple[float, int | None]]:

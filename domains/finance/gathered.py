@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
+from core.model.gathered import GatheredConfig, GatheredEncoder
+from core.model.slots import Seen
 from core.model.views import NO_EVENT
 from domains.finance.batches import Gatherer
 from domains.finance.memory import ViewMemory
@@ -55,7 +56,8 @@ class GatheredFraudModule(FraudModule):
             pair = self.encoder.remember(view, events, states)
             keys, values = (part.view(*look.places.shape, -1) for part in pair)
             seen.append(self._seen(gatherer, targets, look, keys, values))
-        return self._judge(gatherer, targets, seen)
+        events, numbers = self._asking(gatherer, targets)
+        return self.head(self.encoder(events, numbers, seen))[:, 0]
 
     def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
         gatherer, found = Gatherer(stream, delay), torch.empty(len(places), device=self.device)
@@ -67,7 +69,8 @@ class GatheredFraudModule(FraudModule):
             time = self._tensor(stream.time[targets].astype(np.float64))
             day = self._tensor(stream.day[targets])
             seen = [memory.see(at, time, day) for memory in memories]
-            found[at] = self._judge(gatherer, targets, seen)
+            events, numbers = self._asking(gatherer, targets)
+            found[at] = self.head(self.encoder.look(events, numbers, seen))[:, 0]
         return found
 
     def _memory(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> ViewMemory:
@@ -76,8 +79,8 @@ class GatheredFraudModule(FraudModule):
             pair = self.encoder.remember(view, events, self._tensor(states))
             return torch.cat([*pair, self._tensor(gatherer.stream.floats[places])], dim=-1)
 
-        window, size = self.windows()[view], self.views.head_size
-        return ViewMemory(gatherer, view, targets, window, size, embed)
+        look, size = self.views.views[view], self.encoder.config.head_size
+        return ViewMemory(gatherer, view, look, targets, size, embed)
 
     def _look(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> Look:
         stream, order = gatherer.stream, gatherer.orders[view]
@@ -102,10 +105,10 @@ class GatheredFraudModule(FraudModule):
         values = torch.cat([values, self._tensor(stream.floats[look.places])], dim=-1)
         return Seen(keys, values, *(self._tensor(x) for x in numbers))
 
-    def _judge(self, gatherer: Gatherer, targets: np.ndarray, seen: list[Seen]) -> Tensor:
-        events = self.embed(*self._inputs(gatherer, targets))
+    def _asking(self, gatherer: Gatherer, targets: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Embeddings and carried numbers of targets."""
         numbers = self._tensor(gatherer.stream.floats[targets])
-        return self.head(self.encoder(events, numbers, seen))[:, 0]
+        return self.embed(*self._inputs(gatherer, targets)), numbers
 
     def _inputs(self, gatherer: Gatherer, places: np.ndarray) -> tuple[Tensor, Tensor]:
         ids = gatherer.stream.ids[places].astype(np.int64)

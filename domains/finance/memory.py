@@ -11,24 +11,25 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from core.model.gathered import Seen
+from core.model.slots import FEATURES, Slots, write_features
+from core.model.views import KeyedView
 from domains.finance.batches import Gatherer
 from domains.finance.stream import DAY, UNKNOWN_LABEL
 
 Embed = Callable[[np.ndarray, np.ndarray], Tensor]
 """Stream places and label states [R] -> keys, values and carried numbers [R, 2 E + C]."""
 
-EVENTS = 1 << 15
+NEVER, FOREVER = -(1 << 62), 1 << 62
+EVENTS = 1 << 12
 """Rows of memory that are embedded at a time."""
 
 
 class ViewMemory:
     """Args:
     targets: [T] stream places.
-    window: events that a target sees, itself included; None is all of its key's.
+    view: place among the gatherer's views, `look` what it shows.
     size: E.
 
     Attributes:
@@ -40,28 +41,25 @@ class ViewMemory:
         self,
         gatherer: Gatherer,
         view: int,
+        look: KeyedView,
         targets: np.ndarray,
-        window: int | None,
         size: int,
         embed: Embed,
     ) -> None:
-        order = gatherer.orders[view]
-        place, first = order.place[targets], order.first[targets]
-        longest = int((place - first).max(initial=0)) + 1
-        self.size, self.width = size, longest if window is None else min(window, longest)
-        low = np.maximum(place - self.width + 1, first)
-        seen = _covered(low, place + 1, len(gatherer.stream))
-        events = order.order[seen]
-        self.order = np.argsort(place)
-        self.rows, repeat = _remembered(gatherer, targets, events, embed)
-        device = self.rows.device
-        self.at = torch.from_numpy((np.cumsum(seen) - 1)[place]).to(device)
-        self.have = torch.from_numpy(place - low + 1).to(device)
-        self._lay_out(gatherer, events, repeat)
+        seen = gatherer.orders[view].seen(targets, look.window)
+        label = gatherer.stream.label[seen.places]
+        if not look.labels:
+            label = np.full_like(label, UNKNOWN_LABEL)
+        self.size, self.width, self.order = size, int(seen.have.max(initial=1)), seen.order
+        self.rows, repeat = _remembered(gatherer, targets, seen.places, label, embed)
+        self.at, self.have = (torch.from_numpy(x).to(self.rows.device) for x in seen[1:3])
+        self._lay_out(gatherer, seen.places, label, repeat)
 
-    def _lay_out(self, gatherer: Gatherer, events: np.ndarray, repeat: np.ndarray) -> None:
+    def _lay_out(
+        self, gatherer: Gatherer, events: np.ndarray, label: np.ndarray, repeat: np.ndarray
+    ) -> None:
         """Windows [M, W] over what is known of the events; before the first nothing is."""
-        stream, label = gatherer.stream, gatherer.stream.label[events]
+        stream = gatherer.stream
         due = np.where(label == UNKNOWN_LABEL, np.inf, stream.time[events] + gatherer.delay)
         row = np.cumsum(repeat) - repeat
 
@@ -77,8 +75,8 @@ class ViewMemory:
         bias[: self.width] = -torch.inf
         self.bias = bias.unfold(0, self.width, 1)
 
-    def see(self, chosen: Tensor, time: Tensor, day: Tensor) -> Seen:
-        """What these targets see.
+    def see(self, chosen: Tensor, time: Tensor, day: Tensor) -> Slots:
+        """What these targets see; without gradient.
 
         Args:
             chosen: [T] places in `targets`.
@@ -87,33 +85,27 @@ class ViewMemory:
         """
         at, now = self.at[chosen], time[:, None]
         known = self.due[at] <= now
-        memory = F.embedding(self.row[at] + known * self.twice[at], self.rows)
-        return Seen(
-            keys=memory[..., : self.size],
-            values=memory[..., self.size :],
-            # What stands before a key's first event may be later than the target.
-            ages=((now - self.time[at]) / DAY).float().clamp(min=0),
-            days=day[:, None] - self.day[at],
-            states=torch.where(known, self.label[at], UNKNOWN_LABEL),
-            bias=self.bias[self.have[chosen]],
-        )
-
-
-def _covered(low: np.ndarray, high: np.ndarray, n: int) -> np.ndarray:
-    """[n] bool: in any of the half-open intervals."""
-    begin, end = (np.bincount(x, minlength=n + 1) for x in (low, high))
-    return np.cumsum(begin - end)[:-1] > 0
+        row = (self.row[at] + known * self.twice[at]).flatten()
+        content = self.rows.new_empty(*known.shape, FEATURES + self.rows.shape[1])
+        flat = content.view(len(row), -1)
+        torch.index_select(self.rows[:, : self.size], 0, row, out=flat[:, : self.size])
+        torch.index_select(self.rows[:, self.size :], 0, row, out=flat[:, self.size + FEATURES :])
+        # What stands before a key's first event may be later than the target.
+        ages = ((now - self.time[at]) / DAY).float().clamp_(min=0)
+        states = torch.where(known, self.label[at], UNKNOWN_LABEL)
+        write_features(content, self.size, ages, day[:, None] - self.day[at], states)
+        return Slots(content, self.bias[self.have[chosen]])
 
 
 def _remembered(
-    gatherer: Gatherer, targets: np.ndarray, events: np.ndarray, embed: Embed
+    gatherer: Gatherer, targets: np.ndarray, events: np.ndarray, label: np.ndarray, embed: Embed
 ) -> tuple[Tensor, np.ndarray]:
     """Rows of memory [R, 2 E + C], and how many [M] an event has: its label unknown, then known,
     each where a target may see it so."""
     stream, delay = gatherer.stream, gatherer.delay
-    now, time, label = stream.time[targets], stream.time[events], stream.label[events]
-    known = (label != UNKNOWN_LABEL) & (time <= now.max(initial=0) - delay)
-    hidden = ~known | (time > now.min(initial=0) - delay)
+    now, time = stream.time[targets], stream.time[events]
+    known = (label != UNKNOWN_LABEL) & (time <= now.max(initial=NEVER) - delay)
+    hidden = ~known | (time > now.min(initial=FOREVER) - delay)
     repeat = known.astype(np.int64) + hidden
     places = events.repeat(repeat)
     states = np.full(len(places), UNKNOWN_LABEL, dtype=np.int64)

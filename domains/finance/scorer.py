@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from domains.finance.task import FraudTask
     from domains.finance.tokens import FinanceTokenizer
 
-PART_ROWS = 250_000
+PART_ROWS = 500_000
 
 
 class StreamScorer:

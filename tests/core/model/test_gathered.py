@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from core.errors import ConfigError
-from core.model.ages import DAILY, KNOTS, age_features, hats
-from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
+from core.model.ages import DAILY, KNOTS, daily_features, fine_features, hats
+from core.model.gathered import GatheredConfig, GatheredEncoder
+from core.model.slots import Seen
 from core.model.views import UNKNOWN, KeyedView
 
 TARGETS, CARRIED = 5, 3
@@ -68,7 +69,8 @@ def read_one(query, sink, number, view, t):
         if view.bias[t, w] == -math.inf:
             continue
         state = torch.eye(3, dtype=torch.float64)[view.states[t, w]]
-        age = torch.cat([state, age_features(view.ages[t, w], view.days[t, w])])
+        day = daily_features(torch.float64)[view.days[t, w].clamp(max=KNOTS[-1])]
+        age = torch.cat([state, day, torch.stack(fine_features(view.ages[t, w]))])
         weight = torch.exp(
             query[:size] @ view.keys[t, w] / math.sqrt(size) + query[size:] @ age + view.bias[t, w]
         )
