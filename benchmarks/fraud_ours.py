@@ -54,7 +54,7 @@ def judged(
     bundle = load_bundle(path)
     task = domain.task(build.restored_config(domain, bundle.config, OmegaConf.create({})))
     allowed = domain.task(config).folds(source)[0]
-    given = pl.concat([allowed.train, allowed.validation])
+    given = pl.concat([allowed.learned, allowed.validation])
     seen = task.seen_rows(source, bundle.label_intervals)
     beyond = len(seen) - int(seen.is_in(given.implode()).sum())
     if beyond:

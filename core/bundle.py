@@ -48,7 +48,8 @@ _LIBRARIES = ("longstrand", "torch", "pytorch-lightning", "polars", "numpy", "sa
 @dataclass(frozen=True)
 class Bundle:
     """A loaded bundle. `version` is the head of the SHA-256 of its SHA256SUMS: it changes
-    whenever any byte of the bundle does, and scored files carry it."""
+    whenever any byte of the bundle does, and scored files carry it. `training` is what its trainer
+    was told, seed included; empty in bundles of older versions."""
 
     path: Path
     domain: str
@@ -63,6 +64,7 @@ class Bundle:
     metrics: list[dict[str, Any]]
     reference: list[dict[str, Any]]
     version: str
+    training: dict[str, Any]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights on the CPU."""
@@ -70,15 +72,78 @@ class Bundle:
 
 
 def restore(bundle: Bundle, task: Any) -> tuple[Any, Any]:
-    """The task's tokenizer and its module with the bundle's weights, in evaluation mode.
+    """The task's tokenizer and its module with the bundle's weights, in evaluation mode; where the
+    bundle has several members, the ensemble of them.
 
     Raises:
         ConfigError: the weights do not fit the task's configuration.
     """
-    tokenizer = task.load_tokenizer(bundle.tokenizer)
+    tokenizer, state = task.load_tokenizer(bundle.tokenizer), bundle.state_dict()
     module = task.module(tokenizer, bundle.encoder)
-    module.load_state_dict(bundle.state_dict())
+    if count := _members(state):
+        others = [task.module(tokenizer, bundle.encoder) for _ in range(count - 1)]
+        module = module.ensemble([module, *others])
+    module.load_state_dict(state)
     return tokenizer, module.eval()
+
+
+def _members(state: Mapping[str, Tensor]) -> int:
+    """Of an ensemble's weights how many trainings they are of, 0 of a single module's."""
+    return len({name.split(".")[1] for name in state if name.startswith("members.")})
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a training begins with.
+
+    Args:
+        taken: names of tensors that are the bundle's.
+        new: names of tensors that are not.
+    """
+
+    tokenizer: Any
+    module: Any
+    taken: list[str]
+    new: list[str]
+
+
+def begin_from(bundle: Bundle, task: Any, encoder: EncoderConfig) -> Begun:
+    """The bundle's tokenizer, and the task's module with the bundle's weights to train on from.
+
+    Of a bundle of another task the head (`SequenceModule.HEAD`) stays as it begins; everything
+    else must be there in the same shape.
+
+    Raises:
+        ConfigError: the module has other tensors than the bundle, or the bundle is an ensemble.
+    """
+    tokenizer = task.load_tokenizer(bundle.tokenizer)
+    module = task.module(tokenizer, encoder)
+    own, theirs = module.state_dict(), bundle.state_dict()
+    if count := _members(theirs):
+        raise ConfigError(
+            f"init: found a bundle of {count} members at {bundle.path}, expected one of a single "
+            "training (trainer.members=1); begin anew (init=null)"
+        )
+    if bundle.task != task.name:
+        theirs = {name: value for name, value in theirs.items() if not module.of_head(name)}
+    wanted = [name for name in own if bundle.task == task.name or not module.of_head(name)]
+    _check_fit(bundle, {name: own[name] for name in wanted}, theirs)
+    module.load_state_dict({**own, **theirs})
+    return Begun(tokenizer, module, wanted, [name for name in own if name not in theirs])
+
+
+def _check_fit(bundle: Bundle, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    """Raises ConfigError that names the first tensor that differs."""
+    for name in [*own, *(name for name in theirs if name not in own)]:
+        found, expected = (
+            tuple(part[name].shape) if name in part else "none" for part in (theirs, own)
+        )
+        if found != expected:
+            raise ConfigError(
+                f"init: {bundle.path} does not fit the configured model: of tensor {name} it has "
+                f"shape {found}, expected {expected}; train with the sizes, views and inputs that "
+                "it was trained with, or begin anew (init=null)"
+            )
 
 
 def library_versions() -> dict[str, str]:
@@ -107,7 +172,8 @@ def write_bundle(
     """Write a bundle whole or not at all: into a temporary folder beside `path`, then renamed.
 
     Args:
-        manifest: domain, task, created, fingerprint, label_intervals, config (plain types).
+        manifest: domain, task, created, fingerprint, label_intervals, config, training (plain
+            types).
     """
     temporary = path.with_name(path.name + ".partial")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -159,6 +225,7 @@ def load_bundle(path: Path) -> Bundle:
         metrics=json.loads((path / "metrics.json").read_text()),
         reference=json.loads((path / "reference.json").read_text()),
         version=bundle_version(path),
+        training=manifest.get("training", {}),
     )
 
 

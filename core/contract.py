@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -31,12 +31,23 @@ class Fold:
 
     A cross-validating task ends its list with a fold whose `test` is empty: the refit on all
     groups. The bundle always holds the model of the last fold.
+
+    Args:
+        refit: what the fold's model learns from anew, in the same way, once a first one, of
+            `train`, has been calibrated on `validation`; it keeps that calibration. None: the
+            first one is the fold's model.
     """
 
     name: str
     train: pl.Series
     validation: pl.Series
     test: pl.Series
+    refit: pl.Series | None = None
+
+    @property
+    def learned(self) -> pl.Series:
+        """What the fold's model has learned from in the end."""
+        return self.train if self.refit is None else self.refit
 
 
 @dataclass(frozen=True)
@@ -208,6 +219,11 @@ class Task(Protocol):
         """Of out-of-fold predictions (columns of `predict`, plus fold and score)."""
         ...
 
+    def parts(self, source: Any, predictions: pl.DataFrame) -> list[Metric]:
+        """Figures of parts of the same rows, such as by week, which their protocol names; none
+        where there is nothing to tell beyond `metrics`."""
+        ...
+
     def floors(self, source: Any, fold: Fold) -> Mapping[str, pl.DataFrame]:
         """Predictions on the fold's test rows of models that take no learning worth the name."""
         ...
@@ -219,6 +235,11 @@ class Task(Protocol):
 
     def seen_rows(self, source: Any, intervals: Sequence[str]) -> pl.Series:
         """Labelled rows of `source`, perhaps another file, that lie in such intervals."""
+        ...
+
+    def in_service(self, source: Any, intervals: Sequence[str]) -> datetime | None:
+        """When all labels that a model with these intervals has learned from were known, so that it
+        could first have scored; None where rows have no time."""
         ...
 
     def challenge(self, source: Any, seen: Sequence[str]) -> Challenge:

@@ -133,6 +133,13 @@ def optimiser(node: DictConfig) -> OptimConfig:
     return OptimConfig(lr=node.lr, weight_decay=node.weight_decay, warmup=node.warmup)
 
 
+def members(node: DictConfig) -> int:
+    """How many trainings are averaged."""
+    if node.members < 1:
+        raise ConfigError(f"trainer.members: found {node.members}, expected 1 or more")
+    return node.members
+
+
 def fitting(node: DictConfig) -> FitConfig:
     from core.training.fit import FitConfig
 
@@ -178,6 +185,12 @@ def loggers(
             return [mlflow_logger(node, folder, parameters or {})]
         case _:
             return []
+
+
+def training(config: DictConfig) -> dict[str, Any]:
+    """What a bundle says of its training, so that it can be repeated on other rows."""
+    trainer = OmegaConf.to_container(config.trainer, resolve=True)
+    return {"seed": config.seed, "trainer": trainer}
 
 
 def parameters(config: DictConfig) -> dict[str, Any]:

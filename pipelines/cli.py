@@ -36,7 +36,7 @@ from pipelines.log import about, begin, configure, known
 from pipelines.schema import register_schemas
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-_OPEN = ("config.", "note.")
+_OPEN = ("config.", "note.", "backtest.trainer.")
 _OF_A_DOMAIN = ("train", "simulate", "sweep", "retrain")
 Command = Callable[[DictConfig], dict[str, Any]]
 

@@ -1,5 +1,5 @@
 """Metrics of a bundle on labelled data: python -m pipelines.evaluate bundle=DIR|NAME@ALIAS
-[config.KEY=VALUE]
+[config.KEY=VALUE] [backtest=weekly]
 
 `config.` overrides lie on top of the configuration that the bundle was trained with, for
 example config.data.variants=new.vcf.gz. Rows whose labels the bundle has seen are left out.
@@ -32,6 +32,10 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
 
     from core.bundle import load_bundle
 
+    if config.backtest.kind != "none":
+        from pipelines.backtest import backtest
+
+        return backtest(config)
     build.tune_process(config.threads)
     bundle = load_bundle(bundle_folder(config.bundle, config.registry))
     domain = load_domain(bundle.domain)
@@ -54,7 +58,8 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
     with stage("predict", rows=len(rows)):
         predictions = _predict(bundle, task, source, rows)
     with stage("metrics", rows=len(rows)):
-        metrics = [asdict(m) for m in task.metrics(source, predictions)]
+        figures = [*task.metrics(source, predictions), *task.parts(source, predictions)]
+        metrics = [asdict(m) for m in figures]
     if config.out:
         runs.write_json(Path(config.out), metrics)
     return {
@@ -62,6 +67,7 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         "bundle": str(bundle.path),
         "model_version": bundle.version,
         "rows": len(rows),
+        "set_aside": build.distinct_rows(source.set_aside().collect()),
         "rows_seen_in_training": {
             "allowed" if config.allow_overlap else "left_out": len(seen),
         },

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from core.contract import Fold, Metric, Source, Task
-from core.errors import ConfigError
 from core.training import launch
 from pipelines import build, runs
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
     from core.training.module import SequenceModule
+
+log = logging.getLogger("longstrand.train")
+
+BEGUN = "init.json"
+SEEDS_APART = 100_000
+"""Between members: seeds of folds lie closer together."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,9 @@ class Lesson:
         folder: where tokenizer.json, calibration.json, model.safetensors and, where the fold has
             test rows, test.parquet come to lie.
         logs: where the loss is followed.
-        start: a bundle whose tokenizer and weights the training begins with; None begins anew.
+        start: a bundle whose tokenizer and weights the training begins with, but for the head where
+            it is of another task; `folder` then has the number of tensors in init.json. None begins
+            anew.
     """
 
     config: DictConfig
@@ -47,15 +55,19 @@ class Lesson:
 
 
 def learn(lesson: Lesson) -> None:
-    """Train on the fold's training rows, calibrate on its validation rows, predict its test.
+    """Train on the fold's training rows, calibrate on its validation rows, train anew where the
+    fold has rows to refit on, predict its test.
 
     Several processes train and predict together; the first one alone writes.
     """
     from safetensors.torch import save_file
 
     task, fold, folder = lesson.task, lesson.fold, lesson.folder
-    tokenizer, module = trained(lesson)
+    tokenizer, module = fitted(lesson)
     validation = predicted(lesson, tokenizer, module, fold.validation)
+    if fold.refit is not None:
+        log.info("refit on %d rows", len(fold.refit))
+        tokenizer, module = fitted(_again(lesson, fold.refit))
     test = predicted(lesson, tokenizer, module, fold.test) if len(fold.test) else None
     if launch.rank() > 0:
         return
@@ -66,6 +78,42 @@ def learn(lesson: Lesson) -> None:
     save_file(weights, str(folder / "model.safetensors"))
     if test is not None:
         write_parquet(build.scored(test, calibration, fold.name), folder / "test.parquet")
+
+
+def _again(lesson: Lesson, rows: pl.Series) -> Lesson:
+    """The same lesson on these rows, in a folder of its own."""
+    return replace(
+        lesson,
+        fold=replace(lesson.fold, train=rows),
+        folder=lesson.folder / "refit",
+        logs=lesson.logs / "refit",
+    )
+
+
+def fitted(lesson: Lesson) -> tuple[Any, SequenceModule]:
+    """Tokenizer and the module of one training, or the ensemble of `trainer.members`.
+
+    Raises:
+        ConfigError: a task whose modules have no mean; nothing has been trained then.
+    """
+    count = build.members(lesson.config.trainer)
+    if count == 1:
+        return trained(lesson)
+    lesson.folder.mkdir(parents=True, exist_ok=True)
+    alone = _first(lesson)[1]
+    alone.ensemble([alone])
+    members = [trained(_member(lesson, index)) for index in range(count)]
+    modules = [module for _, module in members]
+    return members[0][0], modules[0].ensemble(modules).eval()
+
+
+def _member(lesson: Lesson, index: int) -> Lesson:
+    """The same lesson with a seed and a folder of its own; the first is what one would be."""
+    if index == 0:
+        return lesson
+    name = f"member-{index}"
+    seed = lesson.seed + SEEDS_APART * index
+    return replace(lesson, seed=seed, folder=lesson.folder / name, logs=lesson.logs / name)
 
 
 def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:
@@ -92,16 +140,12 @@ def trained(lesson: Lesson) -> tuple[Any, SequenceModule]:
 
 def _first(lesson: Lesson) -> tuple[Any, Any]:
     if lesson.start is not None:
-        from core.bundle import restore
+        from core.bundle import begin_from
 
-        try:
-            tokenizer, module = restore(lesson.start, lesson.task)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"{lesson.start.path}: its weights do not fit this configuration ({error}); keep "
-                "the model and the domain as they were, or begin anew (init=null)"
-            ) from error
-        return tokenizer, module.train()
+        begun = begin_from(lesson.start, lesson.task, lesson.encoder)
+        log.info("init: %d tensors taken over, %d new", len(begun.taken), len(begun.new))
+        runs.write_json(lesson.folder / BEGUN, {"taken": len(begun.taken), "new": len(begun.new)})
+        return begun.tokenizer, begun.module.train()
     tokenizer = lesson.task.fit_tokenizer(lesson.source, lesson.fold.train)
     return tokenizer, lesson.task.module(tokenizer, lesson.encoder)
 
@@ -164,10 +208,10 @@ def reference_of(source: Source, fold: Fold, predictions: pl.DataFrame) -> list[
 
     from core.drift import references
 
-    chosen = pl.col("row").is_in(fold.train.implode())
+    chosen = pl.col("row").is_in(fold.learned.implode())
     labels = source.rows().filter(chosen).select(pl.col("label").cast(pl.Float64)).collect()
     scores = predictions.select(pl.col("score").cast(pl.Float64))
-    fields = source.fields(fold.train)
+    fields = source.fields(fold.learned)
     return [*references(fields), *references(scores), *references(labels)]
 
 

@@ -55,8 +55,18 @@ def model_card(
 
 
 def metric_table(metrics: Sequence[Metric]) -> str:
-    """Markdown rows: metric, model, value, 95 % interval."""
-    lines = ["| metric | model | value | 95 % interval |", "|---|---|---|---|"]
-    for m in sorted(metrics, key=lambda m: (m.metric, m.model != "ours", m.model)):
-        lines.append(f"| {m.metric} | {m.model} | {m.value:.4f} | {m.low:.4f} to {m.high:.4f} |")
+    """Markdown rows: protocol, metric, model, value, 95 % interval."""
+    lines = ["| protocol | metric | model | value | 95 % interval |", "|---|---|---|---|---|"]
+    for m in in_order(metrics):
+        figures = f"{m.value:.4f} | {m.low:.4f} to {m.high:.4f}"
+        lines.append(f"| {m.protocol} | {m.metric} | {m.model} | {figures} |")
     return "\n".join(lines)
+
+
+def in_order(metrics: Sequence[Metric]) -> list[Metric]:
+    """Protocols as they come, all rows before parts of them; in each, ours before other models."""
+    protocols = list(dict.fromkeys(m.protocol for m in metrics))
+    return sorted(
+        metrics,
+        key=lambda m: (protocols.index(m.protocol), m.metric, m.model != "ours", m.model),
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.contract import Metric, Panel
+from pipelines.model_card import in_order
 from pipelines.runs import write_text
 from pipelines.svg import draw
 
@@ -89,7 +90,7 @@ def write_report(
 def _table(metrics: Sequence[Metric]) -> str:
     head = "<tr><th>data</th><th>protocol</th><th>metric</th><th>model</th><th>value</th>"
     rows = [head + "<th>interval</th></tr>"]
-    for m in sorted(metrics, key=lambda m: (m.metric, m.model != "ours", m.model)):
+    for m in in_order(metrics):
         names = "".join(
             f"<td>{html.escape(v)}</td>" for v in (m.data, m.protocol, m.metric, m.model)
         )

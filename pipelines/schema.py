@@ -34,8 +34,12 @@ class ModelSchema:
 
 @dataclass
 class TrainerSchema:
-    """Optimiser and length of one training; see core.training.fit and core.training.module."""
+    """Optimiser and length of one training; see core.training.fit and core.training.module.
 
+    `members` trainings, each with a seed of its own, are one model: the mean of their raw numbers.
+    """
+
+    members: int = 1
     steps: int = 1000
     lr: float = 1e-3
     weight_decay: float = 0.01
@@ -99,6 +103,7 @@ class TrainSchema(JobSchema):
     runs: str = MISSING
     resume: str = "no"
     needs: str | None = None
+    init: str | None = None
 
 
 @dataclass
@@ -171,14 +176,32 @@ class RegistryCommandSchema:
 
 
 @dataclass
+class NoBacktestSchema:
+    kind: str = "none"
+
+
+@dataclass
+class BacktestSchema:
+    """See conf/backtest/weekly.yaml."""
+
+    kind: str = "weekly"
+    retrain: str = "never"
+    start: str | None = None
+    until: str | None = None
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class EvaluateSchema(JobSchema):
     """python -m pipelines.evaluate"""
 
     bundle: str = MISSING
     registry: Any = MISSING
+    backtest: Any = MISSING
     config: dict[str, Any] = field(default_factory=dict)
     allow_overlap: bool = False
     out: str | None = None
+    runs: str = MISSING
     threads: int = 0
 
 
@@ -281,6 +304,8 @@ _SCHEMAS: dict[tuple[str | None, str], Any] = {
     ("schema", "mlflow_logger"): MlflowLoggerSchema,
     ("schema", "engine"): EngineSchema,
     ("schema", "registry_command"): RegistryCommandSchema,
+    ("schema/backtest", "none"): NoBacktestSchema,
+    ("schema/backtest", "weekly"): BacktestSchema,
     ("schema/registry", "folder"): FolderRegistrySchema,
     ("schema/registry", "mlflow"): MlflowRegistrySchema,
 }

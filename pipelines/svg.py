@@ -16,6 +16,7 @@ WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 46
 LETTER = 6.5  # width of a character in pixels, about
 LEGEND = 0.2  # share of the height that bars leave to the names of their series
+LINE = 16  # height of a line of the legend
 FEW = 60  # points up to this many are drawn large
 PALETTE = ("#1b6ca8", "#d1495b", "#66a182", "#8d6a9f", "#c98a1b", "#5b5f62")
 
@@ -78,15 +79,20 @@ def _span(values: Sequence[float], include_zero: bool = False) -> tuple[float, f
     return (low if include_zero and low == 0 else low - margin), high + margin
 
 
-def _axes(x: Axis | None, y: Axis, x_name: str, y_name: str) -> str:
+Ticks = Sequence[tuple[float, str]]
+
+
+def _axes(x: Axis | None, y: Axis, x_name: str, y_name: str, named: Ticks | None = None) -> str:
+    """Axes with round numbers, or with the ticks `named` below."""
     parts = [f"<path class='axis' d='M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}'/>"]
     for value in y.ticks():
         at = y(value)
         parts.append(f"<path class='grid' d='M{LEFT} {at:.1f}H{WIDTH - RIGHT}'/>")
         parts.append(f"<text x='{LEFT - 6}' y='{at + 4:.1f}' text-anchor='end'>{value:g}</text>")
-    for value in x.ticks() if x else []:
+    round_numbers = [(v, f"{v:g}") for v in x.ticks()] if x and named is None else []
+    for value, text in named or round_numbers:
         at, foot = x(value), HEIGHT - BOTTOM + 16  # type: ignore[misc]
-        parts.append(f"<text x='{at:.1f}' y='{foot}' text-anchor='middle'>{value:g}</text>")
+        parts.append(f"<text x='{at:.1f}' y='{foot}' text-anchor='middle'>{text}</text>")
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
         f"<text x='{middle}' y='{HEIGHT - 8}' text-anchor='middle'>{html.escape(x_name)}</text>"
@@ -101,7 +107,7 @@ def _axes(x: Axis | None, y: Axis, x_name: str, y_name: str) -> str:
 def _legend(names: Sequence[str]) -> str:
     parts = []
     for i, name in enumerate(n for n in names if n):
-        y = TOP + 8 + 16 * i
+        y = TOP + 8 + LINE * i
         color = PALETTE[i % len(PALETTE)]
         parts.append(f"<rect x='{WIDTH - 150}' y='{y - 8}' width='10' height='10' fill='{color}'/>")
         parts.append(f"<text x='{WIDTH - 134}' y='{y + 1}'>{html.escape(name)}</text>")
@@ -109,12 +115,17 @@ def _legend(names: Sequence[str]) -> str:
 
 
 def _points(panel: Panel) -> str:
-    data = panel.data.with_columns(pl.col(panel.x, panel.y).cast(pl.Float64)).drop_nulls()
+    named = _days(panel.data[panel.x]) if panel.data.schema[panel.x] == pl.Date else None
+    numbers = (pl.col(panel.x).to_physical().cast(pl.Float64), pl.col(panel.y).cast(pl.Float64))
+    data = panel.data.with_columns(*numbers).drop_nulls()
     panel = Panel(**{**vars(panel), "data": data})
     x = Axis(*_span(data[panel.x].to_list()), LEFT, WIDTH - RIGHT)
-    y = Axis(*_span(data[panel.y].to_list()), HEIGHT - BOTTOM, TOP)
     series = _series(panel)
-    parts = [_axes(x, y, panel.x, panel.y)]
+    low, high = _span(data[panel.y].to_list())
+    # Lines of a legend that the curves would otherwise run through.
+    room = (high - low) * LINE * len(series) / (HEIGHT - TOP - BOTTOM) if panel.series else 0.0
+    y = Axis(low, high + room, HEIGHT - BOTTOM, TOP)
+    parts = [_axes(x, y, panel.x, panel.y, named)]
     for i, (_, frame) in enumerate(series):
         color = PALETTE[i % len(PALETTE)]
         places = [
@@ -133,6 +144,16 @@ def _points(panel: Panel) -> str:
                 for a, b in places
             ]
     return "".join([*parts, _legend([n for n, _ in series])])
+
+
+def _days(days: pl.Series) -> Ticks:
+    """Some of the days, so that none lies on another."""
+    shown = days.unique().sort()
+    fitting = int((WIDTH - RIGHT - LEFT) / (len("2024-03-01") * LETTER)) - 1
+    every = max(1, math.ceil(len(shown) / fitting))
+    return [(float(day), str(name)) for day, name in zip(shown.to_physical(), shown, strict=True)][
+        ::every
+    ]
 
 
 def _bars(panel: Panel) -> str:

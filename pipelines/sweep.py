@@ -84,6 +84,11 @@ def _check(config: DictConfig) -> None:
         raise ConfigError(
             "a sweep trains in one process: start it without torchrun, trainer.strategy=single"
         )
+    if config.trainer.members != 1:
+        raise ConfigError(
+            f"trainer.members: found {config.trainer.members}, expected 1: a trial judges settings "
+            "by one training; train with what the sweep finds and more members"
+        )
     if Path(config.study).suffix != ".db":
         raise ConfigError(f"study: found {config.study}, expected a file that ends in .db")
     if config.sweep.direction not in ("minimize", "maximize"):

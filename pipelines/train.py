@@ -1,15 +1,16 @@
 """Train a domain's model: python -m pipelines.train domain=NAME [group=choice] [key=value]
 
 Writes runs/<domain>/<run id>/ with the bundle, metrics beside their floors, out-of-fold
-predictions and a report. With no data given it trains on the domain's simulator.
+predictions and a report. With no data given it trains on the domain's simulator. `init=BUNDLE`
+begins from the weights of a bundle, which may be of another task of the domain.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from omegaconf import DictConfig
 from core.contract import Domain, Fold, Metric, Source, Task
 from core.errors import ConfigError, DataContractError
 from core.training import launch
-from pipelines import build, choose, cli, runs
+from pipelines import begin, build, choose, cli, runs
 from pipelines.domains import load_domain
 from pipelines.learn import Lesson, learn, reference_of, write_model, write_parquet
 from pipelines.log import about, stage
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from core.attention import Pattern
+    from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
 
 log = logging.getLogger("longstrand.train")
@@ -36,7 +38,7 @@ log = logging.getLogger("longstrand.train")
 @dataclass(frozen=True)
 class Job:
     """What the folds of one run share. `encoders` has one a fold by name: they differ only where
-    attention=auto chose a pattern each, which `choice` records."""
+    attention=auto chose a pattern each, which `choice` records. `start` is the bundle of `init`."""
 
     config: DictConfig
     run: runs.Run
@@ -44,6 +46,7 @@ class Job:
     task: Task
     encoders: Mapping[str, EncoderConfig]
     choice: Mapping[str, Any] | None
+    start: Bundle | None
 
 
 def train(config: DictConfig) -> dict[str, Any]:
@@ -60,19 +63,21 @@ def train(config: DictConfig) -> dict[str, Any]:
     build.check_logger(config.logger)
     encoder = build.encoder(config, _first_pattern(config.attention))
     build.fitting(config.trainer)
+    build.members(config.trainer)
+    start = begin.opened(config, domain)
 
     from core.training import processes
 
     processes.join(config.trainer.strategy)
     run = processes.from_first(lambda: runs.open_run(config, domain.name, cli.job_suffix()))
     try:
-        return _train(config, domain, settings, encoder, run)
+        return _train(config, domain, settings, encoder, run, start)
     except runs.DataChanged as changed:
         if config.resume != "auto":
             raise
         log.warning("%s: starting anew", changed)
         anew = processes.from_first(lambda: runs.new_run(config, domain.name, cli.job_suffix()))
-        return _train(config, domain, settings, encoder, anew)
+        return _train(config, domain, settings, encoder, anew, start)
 
 
 def _first_pattern(node: DictConfig) -> Pattern:
@@ -91,7 +96,12 @@ def _first_pattern(node: DictConfig) -> Pattern:
 
 
 def _train(
-    config: DictConfig, domain: Domain, settings: Any, encoder: EncoderConfig, run: runs.Run
+    config: DictConfig,
+    domain: Domain,
+    settings: Any,
+    encoder: EncoderConfig,
+    run: runs.Run,
+    start: Bundle | None,
 ) -> dict[str, Any]:
     from core.training.processes import from_first
 
@@ -112,20 +122,24 @@ def _train(
         with stage("folds") as done:
             folds = task.folds(source)
             done["folds"] = len(folds)
+            if start is not None:
+                begin.refuse_seen(start, source, task, folds)
         encoders, choice = dict.fromkeys((fold.name for fold in folds), encoder), None
         if config.attention.kind == "auto":
             bench = Bench(config, source, task, run.path / "tries")
             with stage("choose"):
                 choice = choose.choose(bench, folds, encoder, run)
             encoders = choose.encoders(choice, encoder)
-        job = Job(config, run, source, task, encoders, choice)
+        job = Job(config, run, source, task, encoders, choice, start)
         predictions = _out_of_fold(job, folds)
         if launch.rank() > 0:
             return {}
         with stage("metrics", rows=predictions.height):
-            metrics = _metrics(job, folds, predictions)
+            everyone = _everyone(job, folds, predictions)
+            whole = _of_each(task.metrics, source, everyone)
+            parts = _of_each(task.parts, source, everyone)
         with stage("bundle"):
-            _finish(job, domain.carried(settings), folds[-1], predictions, metrics)
+            _finish(job, domain.carried(settings), folds[-1], predictions, [*whole, *parts])
     return {
         "command": "train",
         "domain": domain.name,
@@ -133,9 +147,13 @@ def _train(
         "bundle": str(run.bundle),
         "resumed": run.resumed,
         "set_aside": set_aside,
+        **begin.told(start, run.path / "checkpoints" / folds[-1].name),
         **({} if choice is None else {"attention": choice["again"][folds[-1].name]}),
         # Of one name, the figure of all rows comes before those of parts of them.
-        "metrics": {m.metric: round(m.value, 4) for m in reversed(metrics) if m.model == "ours"},
+        "metrics": {m.metric: round(m.value, 4) for m in reversed(whole) if m.model == "ours"},
+        "parts": {
+            f"{m.metric}, {m.protocol}": round(m.value, 4) for m in parts if m.model == "ours"
+        },
     }
 
 
@@ -188,16 +206,18 @@ def _fold(job: Job, fold: Fold, index: int) -> pl.DataFrame | None:
         config, encoder, seed = job.config, job.encoders[fold.name], fold_seed(job.config, index)
         steps, logs = config.trainer.steps, job.run.path / "logs" / fold.name
         with stage("train", fold=fold.name, rows=len(fold.train), steps=steps):
-            learn(Lesson(config, job.source, job.task, fold, encoder, seed, folder, logs))
+            lesson = (config, job.source, job.task, fold, encoder, seed, folder, logs)
+            learn(Lesson(*lesson, start=job.start))
         from_first(lambda: runs.write_json(finished, {"steps": steps}))
     return pl.read_parquet(folder / "test.parquet") if len(fold.test) else None
 
 
-def _metrics(job: Job, folds: Sequence[Fold], predictions: pl.DataFrame) -> list[Metric]:
-    """Ours, then every floor measured on the same rows in the same way."""
+def _everyone(
+    job: Job, folds: Sequence[Fold], predictions: pl.DataFrame
+) -> dict[str, pl.DataFrame]:
+    """Ours, then every floor on the same rows."""
     import polars as pl
 
-    metrics = job.task.metrics(job.source, predictions)
     floors: dict[str, list[pl.DataFrame]] = {}
     for fold in folds:
         if len(fold.test):
@@ -206,10 +226,15 @@ def _metrics(job: Job, folds: Sequence[Fold], predictions: pl.DataFrame) -> list
                     pl.col("raw").cast(pl.Float64).alias("score"), pl.lit(fold.name).alias("fold")
                 )
                 floors.setdefault(name, []).append(named)
-    for name, frames in floors.items():
-        for metric in job.task.metrics(job.source, pl.concat(frames)):
-            metrics.append(Metric(**{**asdict(metric), "model": name}))
-    return metrics
+    return {"ours": predictions, **{name: pl.concat(frames) for name, frames in floors.items()}}
+
+
+def _of_each(
+    figures: Callable[[Source, pl.DataFrame], list[Metric]],
+    source: Source,
+    of: Mapping[str, pl.DataFrame],
+) -> list[Metric]:
+    return [replace(m, model=name) for name, frame in of.items() for m in figures(source, frame)]
 
 
 def _finish(
@@ -223,13 +248,17 @@ def _finish(
     write_parquet(predictions, path / "predictions.parquet")
     runs.write_json(path / "metrics.json", [asdict(m) for m in metrics])
     folder, encoder = path / "checkpoints" / last.name, job.encoders[last.name]
+    # Who begins from another's weights has seen what the other has.
+    seen = [] if job.start is None else list(job.start.label_intervals)
+    seen += job.task.label_intervals(job.source, last)
     manifest = {
         "domain": job.config.domain.name,
         "task": job.task.name,
         "created": job.run.created,
         "fingerprint": job.source.fingerprint(),
-        "label_intervals": job.task.label_intervals(job.source, last),
+        "label_intervals": [*dict.fromkeys(seen)],
         "config": plain(settings),
+        "training": build.training(job.config),
     }
     reference = reference_of(job.source, last, predictions)
     write_model(job.run.bundle, folder, manifest, encoder, metrics, reference)

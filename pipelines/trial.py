@@ -79,7 +79,9 @@ def _measured(lesson: Lesson) -> float:
 
 def _metric(lesson: Lesson, predictions: pl.DataFrame, fold: Fold) -> float:
     scored = build.scored(predictions, lesson.task.calibrate(predictions), fold.name)
-    found = {m.metric: m.value for m in lesson.task.metrics(lesson.source, scored)}
+    # Of one name, the figure of all rows comes before those of parts of them.
+    metrics = lesson.task.metrics(lesson.source, scored)
+    found = {m.metric: m.value for m in reversed(metrics)}
     wanted = lesson.config.sweep.metric
     if wanted not in found:
         raise UnknownMetric(

@@ -42,6 +42,13 @@ def hat_sum(x: Tensor, weight: Tensor, values: Tensor) -> Tensor:
     return F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)
 
 
+def steps(x: Tensor, knots: Sequence[float]) -> Tensor:
+    """[...] -> [..., knots - 1]: each rises from 0 to 1 between two knots, so that a linear map of
+    it is a piecewise linear function of x too, but needs one weight for a threshold."""
+    knot = torch.tensor(knots, dtype=x.dtype, device=x.device)
+    return ((x[..., None] - knot[:-1]) / knot.diff()).clamp(0, 1)
+
+
 def _daily_place(x: Tensor) -> Tensor:
     """Where x stands among the knots of `DAILY`, in knots."""
     last, *later = DAILY[LAST_DAY:]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.model.ages import DAILY, hat_sum
+from core.model.landmarks import SCORED, against_others, landmark_width, landmarks
 from core.model.slots import FEATURES, LOG2E, STATES, Seen, Slots
 from core.model.views import LEGITIMATE, POSITIVE, Views
 
@@ -46,15 +47,20 @@ ASIDE = -8.0
 NOTHING = -60.0
 """Binary logarithm of a share that is none: products of much smaller ones are slow to make."""
 
+FORTNIGHT = 14
+"""Days: a mean age in fortnights is of order one as the other features are."""
+
 
 @dataclass(frozen=True)
 class GatheredConfig(Views):
     """Args:
     carried: numbers of an event whose mean over what a head looked at is compared with the
         target's own.
+    few_labels: whether `core.model.landmarks` tells what heads learn only from many positives.
     """
 
     carried: int = 0
+    few_labels: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,6 +75,22 @@ class GatheredConfig(Views):
     @property
     def head_size(self) -> int:
         return self.dim // 4
+
+    @property
+    def compared(self) -> int:
+        """Width of what a head says of the target's numbers and of its mean age."""
+        return self.carried * SCORED if self.few_labels else self.carried + len(DAILY)
+
+
+class _Found(NamedTuple):
+    """What heads found: sums of what they read [T, H, A + E + C] and of their weights [T, H, 1],
+    the logarithms of their masses [T, H, 1], the target's numbers [T, H, C], or what
+    `core.model.landmarks` says of them."""
+
+    read: Tensor
+    total: Tensor
+    mass: Tensor
+    numbers: Tensor
 
 
 class Remember(nn.Module):
@@ -104,9 +126,9 @@ class GatheredRound(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.query = nn.Linear(config.dim, heads * width)
         self.sink = nn.Parameter(torch.zeros(heads))
-        # Read values, mean features, compared numbers, mean age day by day, log mass: a softmax
-        # averages and cannot count.
-        self.out = nn.Linear(heads * (width + config.carried + len(DAILY) + 1), config.dim)
+        # Read values, mean features, compared numbers, log mass: a softmax averages and cannot
+        # count.
+        self.out = nn.Linear(heads * (width + config.compared + 1), config.dim)
         self.ffn = nn.Sequential(
             nn.LayerNorm(config.dim),
             nn.Linear(config.dim, config.ffn),
@@ -125,32 +147,45 @@ class GatheredRound(nn.Module):
         query = self.query(self.norm(hidden)).unflatten(1, (self.config.heads, -1))
         query = query * self.scale.to(query.dtype)
         deal = [self.config.heads_of(v) for v in range(len(seen))]
-        found = [self._read(*part) for part in zip(query.split(deal, dim=1), seen, strict=True)]
-        read, total, top = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
-        read = self._told(read, total, top, numbers)
-        hidden = hidden + self.dropout(read)
+        views = zip(query.split(deal, dim=1), seen, strict=True)
+        parts = [self._read(*view, numbers) for view in views]
+        found = _Found(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
+        told = self._told_few(found) if self.config.few_labels else self._told(found)
+        hidden = hidden + self.dropout(told)
         return hidden + self.dropout(self.ffn(hidden))
 
-    def _read(self, query: Tensor, seen: Slots) -> tuple[Tensor, Tensor, Tensor]:
-        """Query [T, H, E + A] -> sums of what is read [T, H, A + E + C], of the weights [T, H, 1],
-        and the score [T, H, 1] whose weight is one."""
+    def _read(self, query: Tensor, seen: Slots, numbers: Tensor) -> _Found:
+        """Query [T, H, E + A] and numbers [T, C]."""
         asked = seen.content[..., : query.shape[-1]]
         score = torch.baddbmm(seen.bias[:, None], query, asked.mT)
         top = score.detach().amax(dim=-1, keepdim=True)
         # Powers of two, because the natural exponential is slow where it underflows.
         weight = torch.exp2(F.threshold(score - top, NOTHING, -math.inf))
+        total = weight.sum(dim=-1, keepdim=True)
         read = torch.bmm(weight, seen.content[..., self.config.head_size :])
-        return read, weight.sum(dim=-1, keepdim=True), top
+        if self.config.few_labels:
+            carried = seen.content[..., seen.content.shape[-1] - self.config.carried :]
+            numbers = against_others(numbers, weight / total, carried)
+        else:
+            numbers = numbers[:, None].expand(-1, query.shape[1], -1)
+        return _Found(read, total, (top + torch.log2(total)) / LOG2E, numbers)
 
-    def _told(self, read: Tensor, total: Tensor, top: Tensor, numbers: Tensor) -> Tensor:
-        """Sums and scores as `_read` returns them, numbers [T, C] -> [T, D]."""
-        mass = (top + torch.log2(total)) / LOG2E
-        gate = torch.sigmoid(mass - self.sink[:, None])
+    def _told(self, found: _Found) -> Tensor:
+        """[T, D] of what heads found."""
+        gate = torch.sigmoid(found.mass - self.sink[:, None])
         dense, daily = self._weights()
-        found = [read * (gate / total), gate * numbers[:, None], mass]
-        told = F.linear(torch.cat([part.flatten(1) for part in found], dim=1), dense, self.out.bias)
-        age = read[..., FEATURES - 1] / total[..., 0]
+        parts = [found.read * (gate / found.total), gate * found.numbers, found.mass]
+        told = F.linear(torch.cat([part.flatten(1) for part in parts], dim=1), dense, self.out.bias)
+        age = found.read[..., FEATURES - 1] / found.total[..., 0]
         return told + hat_sum(age, gate[..., 0], daily)
+
+    def _told_few(self, found: _Found) -> Tensor:
+        """As `_told`, with `few_labels`."""
+        size, carried = self.config.head_size, self.config.carried
+        means = (found.read / found.total).split([FEATURES - 1, 1, size, carried], dim=-1)
+        parts = [means[2], means[0], means[1] / FORTNIGHT, found.numbers]
+        gated = torch.cat(parts, dim=-1) * torch.sigmoid(found.mass - self.sink[:, None])
+        return self.out(torch.cat([gated, found.mass / 4], dim=-1).flatten(1))
 
     def _weights(self) -> tuple[Tensor, Tensor]:
         """Of `out`: [D, ...] for means in the order of slots, for numbers and for masses, and
@@ -159,8 +194,7 @@ class GatheredRound(nn.Module):
         widths = [size, FEATURES - 1, 1, carried, len(DAILY), 1]
         weight = self.out.weight.unflatten(1, (self.config.heads, -1))
         values, features, age, number, daily, mass = weight.split(widths, dim=-1)
-        # In fortnights, of order one as the other features are.
-        means = torch.cat([features, age / 14, values, -number], dim=-1)
+        means = torch.cat([features, age / FORTNIGHT, values, -number], dim=-1)
         dense = [part.flatten(1) for part in (means, number, mass / 4)]
         return torch.cat(dense, dim=1), daily.permute(1, 2, 0)
 
@@ -190,6 +224,9 @@ class GatheredEncoder(nn.Module):
         self.memory = nn.ModuleList(Remember(config, v) for v in range(len(config.views)))
         self.rounds = nn.ModuleList(GatheredRound(config) for _ in range(config.rounds))
         self.norm = nn.LayerNorm(config.dim)
+        if config.few_labels:
+            width = sum(landmark_width(view.labels) for view in config.views)
+            self.landmarks = nn.Sequential(nn.Linear(width, config.dim), nn.Dropout(config.dropout))
 
     def remember(self, view: int, events: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [N, E] of memory events [N, M] in these label states [N]."""
@@ -207,15 +244,24 @@ class GatheredEncoder(nn.Module):
         Returns:
             [T, D].
         """
-        views = zip(seen, self.config.views, strict=True)
-        return self.look(events, numbers, [one.laid_out(view.labels) for one, view in views])
+        return self.norm(self.hidden(events, numbers, self.laid_out(seen)))
 
-    def look(self, events: Tensor, numbers: Tensor, seen: Sequence[Slots]) -> Tensor:
-        """`forward` on what is laid out already."""
+    def laid_out(self, seen: Sequence[Seen]) -> list[Slots]:
+        views = zip(seen, self.config.views, strict=True)
+        return [one.laid_out(view.labels) for one, view in views]
+
+    def hidden(self, events: Tensor, numbers: Tensor, seen: Sequence[Slots]) -> Tensor:
+        """[T, D] as in `forward`, before the last norm."""
         hidden = events
+        if self.config.few_labels:
+            marks = [
+                landmarks(one.ages, one.days, one.states, one.bias > -torch.inf, view.labels)
+                for one, view in zip(seen, self.config.views, strict=True)
+            ]
+            hidden = hidden + self.landmarks(torch.cat(marks, dim=-1))
         for layer in cast("list[GatheredRound]", list(self.rounds)):
             hidden = layer(hidden, numbers, seen)
-        return self.norm(hidden)
+        return hidden
 
 
 def _starts(config: GatheredConfig) -> Iterator[tuple[float, int | None]]:

@@ -236,8 +236,8 @@ class KeyedEncoder(nn.Module):
             [T, D].
         """
         here = torch.arange(len(times), device=times.device) if query is None else query
-        # Counted from the newest event: that keeps the most digits where they matter.
-        clock = (times - times[-1]).to(events.dtype) / self.config.time_unit
+        # Counted from the oldest event, so that what comes later changes no bit.
+        clock = (times - times[0]).to(events.dtype) / self.config.time_unit
         turn = Turn(times, self.config, events.dtype)
         views = [
             self._lay_out(v, events, times, labels, keys[v], delay, clock, turn)

@@ -55,14 +55,18 @@ class Seen:
         dated = F.embedding(_row(self.days, states), _dated(self.ages))
         fine = torch.stack(fine_features(self.ages), dim=-1)
         content = torch.cat([self.keys, dated, fine, self.values], dim=-1)
-        return Slots(content, self.bias * LOG2E)
+        return Slots(content, self.bias * LOG2E, self.ages, self.days, self.states)
 
 
 class Slots(NamedTuple):
-    """`content` [T, W, E + A + E + C] and what is added to binary scores [T, W]."""
+    """`content` [T, W, E + A + E + C], what is added to binary scores [T, W], and of `Seen` what
+    the features were made of."""
 
     content: Tensor
     bias: Tensor
+    ages: Tensor
+    days: Tensor
+    states: Tensor
 
 
 def write_features(content: Tensor, size: int, ages: Tensor, days: Tensor, states: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,9 @@ class SequenceModule(pl.LightningModule):
     in a resumed run as in an unbroken one.
     """
 
+    HEAD = ("head.",)
+    """Beginnings of the names of tensors that mean something to this task only."""
+
     def __init__(self) -> None:
         super().__init__()
         self.optim = OptimConfig()
@@ -68,6 +72,25 @@ class SequenceModule(pl.LightningModule):
     def loss(self, batch: Any) -> Tensor:
         """Scalar loss of one batch: a `mean`, or a sum of several."""
         raise NotImplementedError(f"{type(self).__name__} must define loss(batch)")
+
+    @classmethod
+    def ensemble(cls, members: Sequence[Any]) -> SequenceModule:
+        """One module whose raw numbers are the mean of these modules' (deep ensembles,
+        Lakshminarayanan et al. 2017, arXiv:1612.01474). It keeps them in a `ModuleList` named
+        `members`, by which a bundle knows how many there are.
+
+        Raises:
+            ConfigError: this kind of module has no such mean.
+        """
+        raise ConfigError(
+            f"trainer.members: several {cls.__name__}s cannot be averaged; train with "
+            "trainer.members=1"
+        )
+
+    @classmethod
+    def of_head(cls, name: str) -> bool:
+        """Whether another task's training has no use for the tensor of this name."""
+        return name.startswith(cls.HEAD)
 
     def mean(self, total: Tensor, weight: Tensor | float) -> Tensor:
         """`total` / `weight`, a sum over items by the sum of their weights.

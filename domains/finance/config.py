@@ -70,6 +70,8 @@ class Split:
         test_from, test_until: the test is every row from the first day up to, not including, the
             second. The label delay must fit between `train_before` and `test_from`.
         train_from: rows before this day are history only; null is the first day there is.
+        refit: once calibrated, train anew on every row before `train_before` that has a label;
+            the calibration is kept.
         retrain_days: days of the test of a retraining, which sets the other dates itself.
     """
 
@@ -79,6 +81,7 @@ class Split:
     validation_days: int = 5
     retrain_days: int = 28
     train_from: str | None = None
+    refit: bool = False
 
 
 def _default_views() -> list[View]:
@@ -95,6 +98,9 @@ class FinanceConfig:
     batch_size: targets a step.
     negative_rate: share of legitimate rows drawn for every pass over the frauds.
     forget: share of memory events hidden at random in training.
+    few_labels: for a few hundred frauds to learn from: of each view the ages of its first and last
+        labels, amounts as standard scores against the history, all as steps in which a threshold
+        is one weight, and a direct path to the score. With `memory` shared.
     bins, tail_bins: of a number; the latter lie beyond its last two percent.
     """
 
@@ -107,6 +113,7 @@ class FinanceConfig:
     batch_size: int = 64
     negative_rate: float = 0.1
     forget: float = 0.3
+    few_labels: bool = False
     bins: int = 64
     tail_bins: int = 24
 
@@ -129,6 +136,12 @@ def check_config(config: FinanceConfig) -> None:
     _require(config.batch_size >= 2, "batch_size", config.batch_size, "at least 2")
     _require(0 < config.negative_rate <= 1, "negative_rate", config.negative_rate, "in (0, 1]")
     _require(0 <= config.forget < 1, "forget", config.forget, "in [0, 1)")
+    _require(
+        not config.few_labels or config.memory == "shared",
+        "few_labels",
+        config.few_labels,
+        "false with memory=per_head, which has no such heads",
+    )
     _require(config.bins >= 2, "bins", config.bins, "at least 2")
     _require(config.tail_bins >= 1, "tail_bins", config.tail_bins, "at least 1")
     _require(bool(config.views), "views", "none", "at least one view")
@@ -165,6 +178,13 @@ def _check_split(split: Split) -> None:
     if split.train_from is not None:
         first, text = parse_day("split.train_from", split.train_from), split.train_from
         _require(first < days[0], "split.train_from", text, f"before {split.train_before}")
+
+    _require(
+        not split.refit or split.validation_days > 0,
+        "split.refit",
+        split.refit,
+        "false where validation_days=0: all rows before train_before are learned from already",
+    )
 
 
 def parse_day(where: str, text: str) -> date:

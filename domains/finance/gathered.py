@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.model.gathered import GatheredConfig, GatheredEncoder
-from core.model.slots import Seen
+from core.model.slots import Seen, Slots
 from core.model.views import NO_EVENT
 from domains.finance.batches import Gatherer
 from domains.finance.memory import ViewMemory
@@ -41,10 +41,13 @@ class GatheredFraudModule(FraudModule):
         super().__init__()
         self.views = encoder
         views = len(encoder.views)
-        self.embed = EventEmbedding(tokenizer, views, encoder.dim)
-        self.recall = EventEmbedding(tokenizer, views, encoder.memory)
+        ordered = encoder.few_labels
+        self.embed = EventEmbedding(tokenizer, views, encoder.dim, ordered)
+        self.recall = EventEmbedding(tokenizer, views, encoder.memory, ordered)
         self.encoder = GatheredEncoder(encoder)
         self.head = fraud_head(encoder)
+        # What each input says by itself needs no layers to be heard.
+        self.direct = nn.Linear(encoder.dim, 1, bias=False) if encoder.few_labels else None
         nn.init.constant_(self.head[-1].bias, FIRST_LOG_ODDS)  # type: ignore[arg-type]
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
@@ -56,8 +59,7 @@ class GatheredFraudModule(FraudModule):
             pair = self.encoder.remember(view, events, states)
             keys, values = (part.view(*look.places.shape, -1) for part in pair)
             seen.append(self._seen(gatherer, targets, look, keys, values))
-        events, numbers = self._asking(gatherer, targets)
-        return self.head(self.encoder(events, numbers, seen))[:, 0]
+        return self._judge(gatherer, targets, self.encoder.laid_out(seen))
 
     def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
         gatherer, found = Gatherer(stream, delay), torch.empty(len(places), device=self.device)
@@ -69,8 +71,7 @@ class GatheredFraudModule(FraudModule):
             time = self._tensor(stream.time[targets].astype(np.float64))
             day = self._tensor(stream.day[targets])
             seen = [memory.see(at, time, day) for memory in memories]
-            events, numbers = self._asking(gatherer, targets)
-            found[at] = self.head(self.encoder.look(events, numbers, seen))[:, 0]
+            found[at] = self._judge(gatherer, targets, seen)
         return found
 
     def _memory(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> ViewMemory:
@@ -105,10 +106,14 @@ class GatheredFraudModule(FraudModule):
         values = torch.cat([values, self._tensor(stream.floats[look.places])], dim=-1)
         return Seen(keys, values, *(self._tensor(x) for x in numbers))
 
-    def _asking(self, gatherer: Gatherer, targets: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Embeddings and carried numbers of targets."""
+    def _judge(self, gatherer: Gatherer, targets: np.ndarray, seen: list[Slots]) -> Tensor:
+        events = self.embed(*self._inputs(gatherer, targets))
         numbers = self._tensor(gatherer.stream.floats[targets])
-        return self.embed(*self._inputs(gatherer, targets)), numbers
+        hidden = self.encoder.hidden(events, numbers, seen)
+        logits = self.head(self.encoder.norm(hidden))
+        if self.direct is not None:
+            logits = logits + self.direct(hidden)
+        return logits[:, 0]
 
     def _inputs(self, gatherer: Gatherer, places: np.ndarray) -> tuple[Tensor, Tensor]:
         ids = gatherer.stream.ids[places].astype(np.int64)

@@ -29,7 +29,8 @@ class TransactionSource:
 
     Attributes:
         events: good rows in time order (ties: order of rows); columns row, time (UTC
-            microseconds), label (int8 or null), number:*, category:*, entity:*.
+            microseconds), label (int8 or null), number:*, category:*, entity:*, and kind where the
+            schema names one.
 
     Raises:
         DataContractError: a file breaks the contract, or repeats an earlier one.

@@ -93,8 +93,9 @@ class ViewMemory:
         # What stands before a key's first event may be later than the target.
         ages = ((now - self.time[at]) / DAY).float().clamp_(min=0)
         states = torch.where(known, self.label[at], UNKNOWN_LABEL)
-        write_features(content, self.size, ages, day[:, None] - self.day[at], states)
-        return Slots(content, self.bias[self.have[chosen]])
+        days = day[:, None] - self.day[at]
+        write_features(content, self.size, ages, days, states)
+        return Slots(content, self.bias[self.have[chosen]], ages, days, states)
 
 
 def _remembered(

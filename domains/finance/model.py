@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from domains.finance.tokens import FinanceTokenizer, gap_features
 
 UNKNOWN_DROP = 0.02
 """Share of category tokens that training replaces by the unknown token, so that it is trained."""
+BIN_SPREAD, STEP_SPREAD = 0.3, 0.03
+"""Of an embedding at the start: each bin on its own, and the steps that add up to one."""
 
 
 def require_finite(values: np.ndarray, what: str) -> np.ndarray:
@@ -39,16 +41,26 @@ def require_finite(values: np.ndarray, what: str) -> np.ndarray:
 
 
 class EventEmbedding(nn.Module):
-    """Token ids, continuous inputs and gaps of an event -> [n, D]."""
+    """Token ids, continuous inputs and gaps of an event -> [n, D].
+
+    Args:
+        ordered: whether a number's bin is the sum of the steps up to it, so that what is learned
+            of one bin holds beyond it until another step takes it back; few events teach a
+            threshold that way. If not, each bin is on its own.
+    """
 
     unknown: Tensor
 
-    def __init__(self, tokenizer: FinanceTokenizer, views: int, dim: int) -> None:
+    def __init__(
+        self, tokenizer: FinanceTokenizer, views: int, dim: int, ordered: bool = False
+    ) -> None:
         super().__init__()
         self.table = nn.EmbeddingBag(sum(tokenizer.sizes), dim, mode="sum")
-        nn.init.normal_(self.table.weight, std=0.3)
+        nn.init.normal_(self.table.weight, std=STEP_SPREAD if ordered else BIN_SPREAD)
         self.linear = nn.Linear(tokenizer.floats + 2 * views, dim)
         self.categories = tokenizer.category_columns
+        # Numbers come first.
+        self.ordered = tokenizer.sizes[: self.categories.start] if ordered else []
         unknown = torch.tensor(tokenizer.offsets)
         self.register_buffer("unknown", unknown, persistent=False)
 
@@ -59,7 +71,15 @@ class EventEmbedding(nn.Module):
             dropped[:, : self.categories.start] = False
             dropped[:, self.categories.stop :] = False
             ids = torch.where(dropped, self.unknown, ids)
-        return self.table(ids) + self.linear(floats)
+        return F.embedding_bag(ids, self._weights(), mode="sum") + self.linear(floats)
+
+    def _weights(self) -> Tensor:
+        """Of all ids."""
+        weight = self.table.weight
+        if not self.ordered:
+            return weight
+        *bins, others = weight.split([*self.ordered, len(weight) - sum(self.ordered)])
+        return torch.cat([*(steps.cumsum(0) for steps in bins), others])
 
 
 class FraudModule(SequenceModule):
@@ -87,6 +107,29 @@ class FraudModule(SequenceModule):
             logits + batch["offset"], batch["label"], reduction="none"
         )
         return self.mean(each.sum(), len(each))
+
+    @classmethod
+    def ensemble(cls, members: Sequence[FraudModule]) -> FraudEnsemble:
+        return FraudEnsemble(members)
+
+
+class FraudEnsemble(FraudModule):
+    """Mean log-odds of several trainings of the same network."""
+
+    def __init__(self, members: Sequence[FraudModule]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.views = members[0].views
+
+    def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
+        return torch.stack([m.logits(gatherer, targets) for m in self._each()]).mean(0)
+
+    def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
+        found = [m.stream_logits(stream, places, delay) for m in self._each()]
+        return torch.stack(found).mean(0)
+
+    def _each(self) -> list[FraudModule]:
+        return cast("list[FraudModule]", list(self.members))
 
 
 def fraud_head(sizes: Views) -> nn.Sequential:

@@ -49,7 +49,8 @@ def _scores(known: pl.DataFrame) -> Panel:
 
 
 def _weekly(known: pl.DataFrame) -> Panel:
-    weeks = known.with_columns(week=pl.col("day").dt.truncate("1w"))
+    passed = (pl.col("day") - pl.col("day").min()).dt.total_days() % 7
+    weeks = known.with_columns(week=pl.col("day").dt.offset_by(pl.format("-{}d", passed)))
     rows = [
         (
             str(week),

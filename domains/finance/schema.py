@@ -23,6 +23,7 @@ _KEYS = {
     "numeric",
     "label",
     "label_delay",
+    "kind",
 }
 READY = Path(__file__).parent / "schemas"
 _REQUIRED = ("id", "time", "amount", "entities", "label_delay")
@@ -39,6 +40,7 @@ class Schema:
         entities: name used in views -> column.
         label: 1 or true is fraud, 0 or false legitimate, empty not known; None when there is none.
         label_delay: microseconds after which a label counts as known.
+        kind: of a fraud, for figures by kind: never an input; None where there is no such column.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Schema:
     numeric: tuple[str, ...]
     label: str | None
     label_delay: int
+    kind: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -69,6 +72,7 @@ class Schema:
             "numeric": list(self.numeric),
             "label": self.label,
             "label_delay": f"{self.label_delay // 1_000_000}s",
+            "kind": self.kind,
         }
 
 
@@ -139,13 +143,14 @@ def parse_schema(where: str, stated: Any) -> Schema:
         numeric=tuple(stated.get("numeric") or ()),
         label=stated.get("label"),
         label_delay=parse_delay(f"{where}: label_delay", stated["label_delay"]),
+        kind=stated.get("kind"),
     )
     if schema.label_delay < 1:
         raise ConfigError(
             f"{where}: label_delay: found {stated['label_delay']!r}, expected a span above 0: no "
             "label is known at the moment of the transaction"
         )
-    roles = schema.columns + ([schema.label] if schema.label else [])
+    roles = schema.columns + [column for column in (schema.label, schema.kind) if column]
     twice = sorted({column for column in roles if roles.count(column) > 1})
     if twice:
         raise ConfigError(f"{where}: columns with two roles: {', '.join(twice)}; expected one each")

@@ -15,6 +15,7 @@ import torch
 from core.bundle import restore
 from core.contract import Partition, Summary
 from core.errors import DataContractError
+from core.memory import give_back_memory
 from domains.finance.ingest import ingest, read_facts
 from domains.finance.model import require_finite
 from domains.finance.output import ADDED, check_out, write_scored, write_set_aside
@@ -124,8 +125,9 @@ class FraudScorer:
             partial.mkdir(mode=0o700)
             ingest(self.source, self.tokenizer, self.entities, partial)
             os.replace(partial, folder)
-        self.facts, self.store = read_facts(folder), StreamStore(folder)
-        events = len(self.store.stream) - self.facts.context
+        self.facts, self.folder = read_facts(folder), folder
+        give_back_memory()
+        events = len(StreamStore(folder).stream) - self.facts.context
         count = max(1, -(-events // PART_ROWS))
         return [Partition(f"part-{i:05d}", i, carries_state=False) for i in range(count)]
 
@@ -135,13 +137,15 @@ class FraudScorer:
         Raises:
             LongstrandError: a score is not a finite number.
         """
-        stream = self.store.stream
+        # Opened for each partition, because pages of the whole stream would add up in memory.
+        store = StreamStore(self.folder)
+        stream = store.stream
         first = self.facts.context + part.order * PART_ROWS
         places = np.arange(first, min(first + PART_ROWS, len(stream)))
         if not len(places):
             return pl.DataFrame(schema={"row": pl.Int64, "fraud_score": pl.Float64}), None
         with torch.no_grad():
-            seen = cut(stream, self.store.orders, places, self.windows)
+            seen = cut(stream, store.orders, places, self.windows)
             logits = self.module.stream_logits(*seen, self.source.schema.label_delay)
         raw = require_finite(logits.double().cpu().numpy(), "predictions")
         score = require_finite(self.calibration.apply(raw), "scores")

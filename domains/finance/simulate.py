@@ -27,6 +27,7 @@ TERMINAL_DAYS = 28
 CARD_DAYS = 14
 CARD_SHARE = 0.35
 CARD_FACTOR = 5.0
+KINDS = ("amount", "terminal", "card")
 CHANNELS = ("chip", "contactless", "online")
 README = """Simulated card transactions, seed {seed}: {rows} rows, {frauds} frauds, {days} days.
 
@@ -51,7 +52,8 @@ def simulate_transactions(data: FinanceData) -> pl.DataFrame:
     """Time-ordered transactions; a pure function of seed and sizes.
 
     Returns:
-        columns transaction_id, time, card_id, terminal_id, amount, channel, distance_km, fraud.
+        columns transaction_id, time, card_id, terminal_id, amount, channel, distance_km, fraud,
+        fraud_kind (amount, terminal or card; null where there is none).
     """
     rng = np.random.default_rng(data.seed)
     terminals = rng.uniform(0, SIDE_KM, (data.terminals, 2))
@@ -63,7 +65,7 @@ def simulate_transactions(data: FinanceData) -> pl.DataFrame:
     )
     parts = [_payments(rng, customers, c, terminals, data.days) for c in range(data.customers)]
     frame = pl.concat(parts).sort("second", "customer", "terminal")
-    fraud, amount = _defraud(rng, frame, data)
+    kind, amount = _defraud(rng, frame, data)
     return frame.select(
         pl.int_range(1, pl.len() + 1).cast(pl.String).str.zfill(8).alias("transaction_id"),
         (pl.lit(START) + pl.duration(seconds="second")).alias("time"),
@@ -72,7 +74,8 @@ def simulate_transactions(data: FinanceData) -> pl.DataFrame:
         pl.Series("amount", np.round(amount, 2)),
         "channel",
         pl.col("distance_km").round(1),
-        pl.Series("fraud", fraud.astype(np.int8)),
+        pl.Series("fraud", (kind >= 0).astype(np.int8)),
+        pl.Series("fraud_kind", [KINDS[k] if k >= 0 else None for k in kind], dtype=pl.String),
     )
 
 
@@ -109,24 +112,25 @@ def _payments(
 def _defraud(
     rng: np.random.Generator, frame: pl.DataFrame, data: FinanceData
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fraud flags and the amounts that follow from them."""
+    """Kinds of fraud, -1 for none, and the amounts that follow from them."""
     amount = frame["amount"].to_numpy().copy()
     day = frame["second"].to_numpy() // 86_400
     customer, terminal = frame["customer"].to_numpy(), frame["terminal"].to_numpy()
     odd = rng.random(len(frame)) < 0.0008
     amount[odd] = ODD_AMOUNT + rng.exponential(120, odd.sum())
-    fraud = odd
+    kind = np.where(odd, 0, -1)
     # Numbers that begin on an average day, kept in proportion to the simulated town.
     terminal_rate, card_rate = data.terminals / 1600, data.customers / 500
     for start in range(data.days):
         for chosen in rng.integers(data.terminals, size=rng.poisson(terminal_rate)):
-            fraud = fraud | ((terminal == chosen) & _during(day, start, TERMINAL_DAYS))
+            hit = (terminal == chosen) & _during(day, start, TERMINAL_DAYS)
+            kind[hit & (kind < 0)] = 1
         for chosen in rng.integers(data.customers, size=rng.poisson(card_rate)):
             hit = (customer == chosen) & _during(day, start, CARD_DAYS)
-            hit &= (rng.random(len(frame)) < CARD_SHARE) & ~fraud
+            hit &= (rng.random(len(frame)) < CARD_SHARE) & (kind < 0)
             amount[hit] *= CARD_FACTOR
-            fraud = fraud | hit
-    return fraud, amount
+            kind[hit] = 2
+    return kind, amount
 
 
 def _during(day: np.ndarray, start: int, length: int) -> np.ndarray:

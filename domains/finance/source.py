@@ -87,7 +87,8 @@ def judge(
     Raises:
         DataContractError: columns are missing.
     """
-    wanted = schema.columns + ([schema.label] if needs_label and schema.label else [])
+    told = [column for column in (schema.label, schema.kind) if column and needs_label]
+    wanted = schema.columns + told
     missing = [column for column in wanted if column not in raw.columns]
     if missing or (needs_label and not schema.label):
         raise DataContractError(
@@ -102,6 +103,8 @@ def judge(
     )
     if "label" not in typed.columns:
         typed = typed.with_columns(label=pl.lit(None, dtype=pl.Int8))
+    if needs_label and schema.kind:
+        typed = typed.with_columns(raw.select(kind=cell(schema.kind)))
     set_aside = pl.concat(
         [_bad_cells(raw, typed[name], path, check, first) for name, check in checks.items()]
     ).sort("row", "column")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import torch
 
 from core.calibration import Calibration, fit_platt
@@ -21,6 +22,7 @@ from domains.finance.gathered import GatheredFraudModule
 from domains.finance.metrics import fraud_metrics
 from domains.finance.model import FraudModule, KeyedFraudModule, require_finite
 from domains.finance.panels import fraud_panels
+from domains.finance.parts import EARLIER, earlier, part_metrics
 from domains.finance.retraining import challenge, fraud_yardstick
 from domains.finance.stream import DAY, KeyOrder, Stream, cut
 from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
@@ -52,7 +54,8 @@ class FraudTask:
         Validation is the last `validation_days` before `train_before`. Training rows are those
         whose labels were known when validation began, so calibration sees the same lag between
         learning and scoring as the test does. Rows between serve as history only. Without
-        validation days training goes up to `train_before`.
+        validation days, and in a refit, training goes up to `train_before`: those labels are known
+        when the test begins.
 
         Raises:
             ConfigError: the label delay does not fit between training and test.
@@ -70,14 +73,16 @@ class FraudTask:
         validation_from = before - timedelta(days=split.validation_days)
         lag = timedelta(microseconds=delay) if split.validation_days else timedelta()
         time, labelled = pl.col("time"), pl.col("label").is_not_null()
-        learned = time < validation_from - lag
+        known = labelled & (time < before)
+        begun = pl.lit(True)
         if split.train_from is not None:
-            learned &= time >= _midnight("split.train_from", split.train_from)
+            begun = time >= _midnight("split.train_from", split.train_from)
         fold = Fold(
             "time",
-            train=_rows(source, learned & labelled),
-            validation=_rows(source, (time >= validation_from) & (time < before) & labelled),
+            train=_rows(source, known & begun & (time < validation_from - lag)),
+            validation=_rows(source, known & (time >= validation_from)),
             test=_rows(source, (time >= test_from) & (time < test_until)),
+            refit=_rows(source, known & begun) if split.refit else None,
         )
         for name in ("train", "validation", "test"):
             wanted = name != "validation" or split.validation_days > 0
@@ -136,7 +141,8 @@ class FraudTask:
         rows: pl.Series,
     ) -> pl.DataFrame:
         """Columns row, label, raw (log-odds), day, amount, entity (a number without meaning that
-        tells the first entity's values apart).
+        tells the first entity's values apart), `earlier:*` (earlier transactions of each entity),
+        and kind where the schema names one.
 
         Raises:
             LongstrandError: a prediction is not a finite number.
@@ -153,12 +159,15 @@ class FraudTask:
     def metrics(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
         return fraud_metrics(source.path.stem, "all_rows", predictions)
 
+    def parts(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
+        return list(part_metrics(source.path.stem, predictions))
+
     def floors(self, source: TransactionSource, fold: Fold) -> dict[str, pl.DataFrame]:
         """Probabilities by the amount alone and by the Handbook's aggregates. Aggregates take
         labels with the same delay as the model."""
-        stream = self._stream(source, self.fit_tokenizer(source, fold.train))
+        stream = self._stream(source, self.fit_tokenizer(source, fold.learned))
         amount = source.events[f"number:{source.schema.amount}"].to_numpy()
-        train, test = _places(source, fold.train), _places(source, fold.test)
+        train, test = _places(source, fold.learned), _places(source, fold.test)
         features = {
             "amount": floors.amount_feature(amount),
             "logistic_regression": floors.aggregate_features(
@@ -173,10 +182,10 @@ class FraudTask:
         }
 
     def label_intervals(self, source: TransactionSource, fold: Fold) -> list[str]:
-        """Times of training and of calibration rows, half-open: up to a microsecond, the tick of
-        every time here, after the last."""
+        """Times of training (in the end) and of calibration rows, half-open: up to a microsecond,
+        the tick of every time here, after the last."""
         intervals = []
-        for rows in (fold.train, fold.validation):
+        for rows in (fold.learned, fold.validation):
             time = source.events.filter(pl.col("row").is_in(rows.implode()))["time"]
             if len(time):
                 first, last = (cast(datetime, t) for t in (time.min(), time.max()))
@@ -195,6 +204,10 @@ class FraudTask:
         for text in intervals:
             seen |= pl.col("time").is_between(*_interval(text))
         return _rows(source, seen & pl.col("label").is_not_null())
+
+    def in_service(self, source: TransactionSource, intervals: Sequence[str]) -> datetime:
+        delay = timedelta(microseconds=source.schema.label_delay)
+        return max(_interval(text)[1] for text in intervals) + delay
 
     def challenge(self, source: TransactionSource, seen: Sequence[str]) -> Challenge:
         ends = [_interval(text)[1] for text in seen]
@@ -235,7 +248,7 @@ def predict_logits(
 
 
 def _frame(source: TransactionSource, places: np.ndarray, raw: np.ndarray) -> pl.DataFrame:
-    events = source.events[places]
+    events = source.events.with_columns(earlier(source.events))[places]
     entity = next(iter(source.schema.entities))
     return events.select(
         "row",
@@ -244,6 +257,7 @@ def _frame(source: TransactionSource, places: np.ndarray, raw: np.ndarray) -> pl
         pl.col("time").dt.date().alias("day"),
         pl.col(f"number:{source.schema.amount}").alias("amount"),
         pl.col(f"entity:{entity}").rank("dense").cast(pl.Int64).alias("entity"),
+        cs.starts_with(EARLIER) | cs.by_name("kind", require_all=False),
     )
 
 

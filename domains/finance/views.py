@@ -38,7 +38,7 @@ def keyed_config(config: FinanceConfig, encoder: EncoderConfig) -> KeyedEncoderC
 def gathered_config(config: FinanceConfig, encoder: EncoderConfig, carried: int) -> GatheredConfig:
     """As `keyed_config`, with a memory that heads share; `carried` numbers of an event are compared
     with its history's."""
-    return GatheredConfig(**_sizes(config, encoder), carried=carried)
+    return GatheredConfig(**_sizes(config, encoder), carried=carried, few_labels=config.few_labels)
 
 
 def _sizes(config: FinanceConfig, encoder: EncoderConfig) -> dict[str, Any]:

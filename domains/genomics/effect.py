@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from core.attention.auto import Workload
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
-    from domains.genomics.model import EffectModule
+    from domains.genomics.model import EffectEnsemble, EffectModule
     from domains.genomics.scoring import EffectScorer
     from domains.genomics.variant_file import VariantFile
 
@@ -104,7 +104,7 @@ class EffectTask:
 
     def predict(
         self,
-        module: EffectModule,
+        module: EffectModule | EffectEnsemble,
         source: LabelledSource,
         tokenizer: EffectTokenizer,
         rows: pl.Series,
@@ -166,6 +166,9 @@ class EffectTask:
             return pooled
         return [*pooled, *class_metrics(*told)]
 
+    def parts(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
+        return []
+
     def floors(self, source: LabelledSource, fold: Fold) -> Mapping[str, pl.DataFrame]:
         """`position_knn` and, with an annotation, `consequence_rank` on the test rows."""
         return floors_of(source, fold)
@@ -179,6 +182,9 @@ class EffectTask:
     def seen_rows(self, source: LabelledSource, intervals: Sequence[str]) -> pl.Series:
         """Rows of `source`, whichever file it reads, that lie in such intervals."""
         return rows_inside(source.variants, intervals, source.reference.genome)
+
+    def in_service(self, source: LabelledSource, intervals: Sequence[str]) -> None:
+        return None
 
     def challenge(self, source: LabelledSource, seen: Sequence[str]) -> Challenge:
         inside = self.seen_rows(source, seen)

@@ -5,6 +5,7 @@ Shapes: B windows, N positions, D width of the encoder, C channels, 4 alternativ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -137,3 +138,20 @@ class EffectModule(SequenceModule):
         else:
             each = F.huber_loss(output, label, reduction="none")
         return self.mean((each * weight).sum(), weight.sum())
+
+    @classmethod
+    def ensemble(cls, members: Sequence[EffectModule]) -> EffectEnsemble:
+        return EffectEnsemble(members)
+
+
+class EffectEnsemble(SequenceModule):
+    """Mean effect, in model units, of several trainings of the same network."""
+
+    def __init__(self, members: Sequence[EffectModule]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.reach = members[0].reach
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        """[B, N, 4]."""
+        return torch.stack([member(batch) for member in self.members]).mean(0)

@@ -22,7 +22,7 @@ from domains.genomics.scored_table import write_table
 from domains.genomics.tokenizer import EffectTokenizer
 
 if TYPE_CHECKING:
-    from domains.genomics.model import EffectModule
+    from domains.genomics.model import EffectEnsemble, EffectModule
     from domains.genomics.variant_file import VariantFile
 
 
@@ -32,7 +32,7 @@ class EffectScorer:
     def __init__(
         self,
         source: VariantFile,
-        module: EffectModule,
+        module: EffectModule | EffectEnsemble,
         tokenizer: EffectTokenizer,
         calibration: Calibration,
         window: int,

@@ -16,7 +16,7 @@ from domains.genomics.source import Reference
 from domains.genomics.window import Span, stack_windows
 
 if TYPE_CHECKING:
-    from domains.genomics.model import EffectModule
+    from domains.genomics.model import EffectEnsemble, EffectModule
 
 TOKENS_A_FORWARD = 16_384
 
@@ -43,7 +43,11 @@ def lay_tiles(
 
 @torch.inference_mode()
 def score_positions(
-    module: EffectModule, reference: Reference, contig: str, positions: np.ndarray, window: int
+    module: EffectModule | EffectEnsemble,
+    reference: Reference,
+    contig: str,
+    positions: np.ndarray,
+    window: int,
 ) -> np.ndarray:
     """The network's four numbers at each position.
 

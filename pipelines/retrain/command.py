@@ -49,6 +49,7 @@ def retrain(config: DictConfig) -> dict[str, Any]:
     build.tune_process(config.threads)
     build.check_logger(config.logger)
     build.fitting(config.trainer)
+    build.members(config.trainer)
     if launch.count() > 1:
         raise ConfigError(
             f"found {launch.count()} processes (torchrun), expected one: a retraining runs in one"

@@ -92,6 +92,7 @@ def _write_challenger(job: Job) -> dict[str, Any]:
         "fingerprint": job.source.fingerprint(),
         "label_intervals": seen,
         "config": plain(job.domain.carried(job.settings)),
+        "training": build.training(job.config),
     }
     predictions = both(job)[1]
     reference = reference_of(job.source, fold, predictions)

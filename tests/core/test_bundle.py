@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from torch import nn
 
-from core.bundle import load_bundle, write_bundle
+from core.bundle import begin_from, load_bundle, write_bundle
 from core.bundle_files import FILES
 from core.calibration import Calibration
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
+from core.training.module import SequenceModule
 
 
 @pytest.fixture
@@ -90,3 +93,46 @@ def test_the_version_follows_the_contents(write: Callable[..., Path]) -> None:
         load_bundle(write(name, mean)).version for name, mean in (("a", 1.5), ("b", 1.5), ("c", 2))
     )
     assert first == same != other
+
+
+def _learner(task: str, width: int = 3, classes: int = 1) -> SimpleNamespace:
+    """A task whose module has a shared and a head layer of these sizes."""
+
+    class Net(SequenceModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared = nn.Linear(2, width)
+            self.head = nn.Linear(width, classes)
+
+    return SimpleNamespace(name=task, module=lambda *_: Net(), load_tokenizer=lambda state: state)
+
+
+def _trained(task: str, path: Path) -> SimpleNamespace:
+    weights = _learner(task).module().state_dict()
+    return SimpleNamespace(task=task, tokenizer={"a": 1}, path=path, state_dict=lambda: weights)
+
+
+def test_another_task_takes_over_all_but_the_head(tmp_path: Path) -> None:
+    bundle = _trained("first", tmp_path)
+    begun = begin_from(bundle, _learner("second", classes=5), EncoderConfig())  # type: ignore[arg-type]
+    assert begun.taken == ["shared.weight", "shared.bias"]
+    assert begun.new == ["head.weight", "head.bias"]
+    assert begun.tokenizer == {"a": 1}
+    assert torch.equal(begun.module.shared.weight, bundle.state_dict()["shared.weight"])
+
+
+def test_the_same_task_takes_over_the_head_too(tmp_path: Path) -> None:
+    bundle = _trained("first", tmp_path)
+    begun = begin_from(bundle, _learner("first"), EncoderConfig())  # type: ignore[arg-type]
+    assert torch.equal(begun.module.head.weight, bundle.state_dict()["head.weight"])
+    assert begun.new == []
+    with pytest.raises(ConfigError, match=r"head.weight it has shape \(1, 3\), expected \(5, 3\)"):
+        begin_from(bundle, _learner("first", classes=5), EncoderConfig())  # type: ignore[arg-type]
+
+
+def test_weights_of_another_size_are_no_beginning(tmp_path: Path) -> None:
+    bundle = _trained("first", tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"shared.weight it has shape \(3, 2\), expected \(4, 2\)"
+    ):
+        begin_from(bundle, _learner("second", width=4), EncoderConfig())  # type: ignore[arg-type]

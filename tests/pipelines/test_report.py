@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import xml.etree.ElementTree as ET
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -51,3 +52,14 @@ def test_the_page_lists_each_metric_beside_its_floor_and_escapes_names(tmp_path:
     page = (tmp_path / "report.html").read_text()
     assert page.index("<td>ours</td>") < page.index("floor&lt;b&gt;")
     assert "http" not in page
+
+
+def test_days_under_a_line_are_dates_that_never_overlap() -> None:
+    days = [date(2024, 1, 1) + timedelta(days=7 * k) for k in range(40)]
+    data = pl.DataFrame({"day": days, "value": [float(k) for k in range(40)]})
+    svg = ET.fromstring(draw(Panel("t", "line", data, "day", "value")))
+    named = [t for t in svg.findall(".//text") if (t.text or "").startswith("2024-")]
+    assert named[0].text == "2024-01-01"
+    at = [float(t.get("x", 0)) for t in named]
+    assert len(at) >= 2
+    assert min(b - a for a, b in itertools.pairwise(at)) >= 10 * 6

@@ -117,3 +117,9 @@ def test_scoring_a_missing_file_is_refused(command: Run, trained: Path) -> None:
     outcome = command("score", f"bundle={trained}", "input=no.csv", "output=o.csv")
     assert outcome.code == 2
     assert "input: found nothing at no.csv" in outcome.stderr
+
+
+def test_a_back_test_of_rows_without_time_is_refused(command: Run, trained: Path) -> None:
+    outcome = command("evaluate", f"bundle={trained}", "backtest=weekly")
+    assert outcome.code == 2
+    assert "whose rows have no time to walk through" in outcome.stderr

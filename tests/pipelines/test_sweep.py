@@ -146,3 +146,13 @@ def test_a_space_that_cannot_be_searched_is_refused(space: dict[str, Any], said:
 
     with pytest.raises(ConfigError, match=said):
         distributions(OmegaConf.create(space))
+
+
+def test_a_trial_is_one_training() -> None:
+    from omegaconf import OmegaConf
+
+    from pipelines.sweep import sweep
+
+    pytest.importorskip("optuna")
+    with pytest.raises(ConfigError, match="found 2, expected 1"):
+        sweep(OmegaConf.create({"trainer": {"strategy": "single", "members": 2}}))

@@ -149,3 +149,13 @@ def test_the_dense_twin_is_one_word_away(command: Run) -> None:
     outcome = command("train", "domain=toy", "attention=dense", "trainer=debug")
     assert outcome.code == 0, outcome.stderr
     assert len(outcome.stdout.strip().splitlines()) == 1
+
+
+def test_a_bundle_that_has_learned_from_test_rows_is_no_beginning(
+    command: Run, toy_run: Path
+) -> None:
+    seen = command("train", *TRAIN, f"init={toy_run / 'bundle'}")
+    assert seen.code == 2
+    assert "has learned from 30 of the 30 test rows of fold even" in seen.stderr
+    nothing = command("train", *TRAIN, "init=nowhere")
+    assert (nothing.code, "nowhere" in nothing.stderr) == (2, True)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from core.errors import ConfigError
-from core.model.ages import DAILY, KNOTS, daily_features, fine_features, hats
+from core.model.ages import DAILY, KNOTS, daily_features, fine_features, hat_sum, hats
 from core.model.gathered import GatheredConfig, GatheredEncoder
-from core.model.slots import Seen
+from core.model.slots import FEATURES, Seen, write_features
 from core.model.views import UNKNOWN, KeyedView
 
 TARGETS, CARRIED = 5, 3
@@ -128,6 +128,23 @@ def test_the_states_of_a_view_without_labels_change_no_bit():
         other = list(seen)
         other[view] = replace(seen[view], states=(seen[view].states + 1) % 3)
         assert torch.equal(encoder(events, numbers, other), before) == hidden
+
+
+def test_sums_of_daily_values_are_the_linear_map_of_hats():
+    torch.manual_seed(0)
+    ages = torch.tensor([[0.0, 0.25, 41.5], [42.0, 49.0, 56.0], [70.0, 84.0, 1000.0]]).double()
+    weight, values = (torch.randn(size, dtype=torch.float64) for size in ((3, 3), (3, 45, 4)))
+    expected = torch.einsum("th,thk,hkd->td", weight, hats(ages, DAILY), values)
+    torch.testing.assert_close(hat_sum(ages, weight, values), expected)
+
+
+def test_features_written_in_place_are_those_laid_out():
+    _, _, _, seen = example()
+    size, expected = seen[0].keys.shape[-1], seen[0].laid_out(True).content
+    written = expected.detach().clone()
+    written[..., size : size + FEATURES] = math.nan
+    write_features(written, size, seen[0].ages, seen[0].days, seen[0].states)
+    assert torch.equal(written, expected)
 
 
 def test_hats_are_linear_between_knots_and_constant_outside():

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from core.attention.patterns import Window
 from core.calibration import Calibration
@@ -71,6 +72,23 @@ def bundle(config, tokenizer, module):
         task="fraud",
         state_dict=module.state_dict,
     )
+
+
+@pytest.fixture
+def lesson(task, source, tmp_path):
+    """(fold, name of a folder, groups of the trainer) -> a short training."""
+    from pipelines.learn import Lesson
+    from pipelines.schema import LoggerSchema, TrainerSchema
+
+    def make(fold, name: str, seed: int = 0, **options):
+        trainer = TrainerSchema(
+            steps=6, accelerator="cpu", average=0.9, checkpoint_every=2, **options
+        )
+        groups = {"trainer": trainer, "logger": LoggerSchema("none"), "model": {}, "attention": {}}
+        config, folder = OmegaConf.create({**groups, "seed": seed}), tmp_path / name
+        return Lesson(config, source, task, fold, ENCODER, seed, folder, folder / "logs")
+
+    return make
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ def test_import_is_cheap():
     [
         ({"task": "gain"}, "domain.task"),
         ({"memory": "deep"}, "domain.memory"),
+        ({"memory": "per_head", "few_labels": True}, "domain.few_labels"),
         ({"negative_rate": 0.0}, "negative_rate"),
         ({"views": []}, "views"),
         ({"views": [View(["a"]), View(["a"])]}, "different keys"),
@@ -61,6 +62,7 @@ def test_import_is_cheap():
         ({"split": Split("2024-03-01", "2024-02-01", "2024-03-02")}, "train_before <= test_from"),
         ({"split": Split(train_from="2024-03-04")}, "split.train_from"),
         ({"split": Split(validation_days=-1)}, "split.validation_days"),
+        ({"split": Split(validation_days=0, refit=True)}, "split.refit"),
     ],
 )
 def test_unusable_choices_are_refused(change, told):

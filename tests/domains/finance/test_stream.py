@@ -23,10 +23,13 @@ from tests.domains.finance.conftest import ENCODER
 EVENTS = 1000
 
 
-@pytest.fixture(scope="module", params=MEMORIES)
+KINDS = [*({"memory": memory} for memory in MEMORIES), {"few_labels": True}]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: str(*kind.values()))
 def module(request, config, tokenizer):
     torch.manual_seed(0)
-    task = domain.task(replace(config, memory=request.param))
+    task = domain.task(replace(config, **request.param))
     return task.module(tokenizer, ENCODER).eval()
 
 
@@ -48,6 +51,17 @@ def test_windows_are_the_last_events_of_the_key():
     keys = np.array([7, 8, 7, 7, 8, 7])
     found = KeyOrder.of(keys).windows(np.array([5, 4, 0]), 3)
     assert found.tolist() == [[2, 3, 5], [-1, 1, 4], [-1, -1, 0]]
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, None])
+def test_windows_seen_together_are_stretches(window):
+    order = KeyOrder.of(np.array([7, 8, 7, 7, 8, 7, 7, 9]))
+    events = np.array([6, 4, 2, 7, 1])
+    seen, apart = order.seen(events, window), order.windows(events, window)
+    assert sorted(seen.places) == sorted(set(apart[apart >= 0]))
+    for at, have, row in zip(seen.at, seen.have, apart, strict=True):
+        assert seen.places[at + 1 - have : at + 1].tolist() == row[row >= 0].tolist()
+    assert (np.diff(seen.at[seen.order]) > 0).all()
 
 
 def test_newest_keeps_the_last_events_of_every_key():
@@ -112,19 +126,66 @@ def test_gathered_training_form_equals_the_stream_form(scorer, events, module, s
     np.testing.assert_allclose(by_target, one, atol=1e-5)
 
 
-@pytest.mark.parametrize("now", [300, 777, 999])
-def test_labels_not_yet_known_and_later_rows_change_no_bit(scorer, source, now):
-    events = source.events.tail(EVENTS)
+def peeked(source, events, now, keys=True):
+    """Another world from `now` on: every label that is not known then is flipped, its own among
+    them, and every later row is another one."""
     at = events["time"][now]
     young = pl.col("time") > at - pl.duration(microseconds=source.schema.label_delay)
     later = pl.int_range(pl.len()) > now
-    changed = events.with_columns(
-        label=pl.when(young).then(1 - pl.col("label").fill_null(0)).otherwise("label"),
-        **{"number:amount": pl.when(later).then(9999.0).otherwise("number:amount")},
-    )
+    other = {
+        "label": pl.when(young).then(1 - pl.col("label").fill_null(0)).otherwise("label"),
+        "time": pl.when(later).then(pl.col("time") + pl.duration(days=3)).otherwise("time"),
+        "number:amount": pl.when(later).then(9999.0).otherwise("number:amount"),
+        "number:distance_km": pl.when(later).then(-1.0).otherwise("number:distance_km"),
+        "category:channel": pl.when(later).then(pl.lit("new")).otherwise("category:channel"),
+    }
+    if keys:
+        mine = {name: pl.lit(events[f"entity:{name}"][now]) for name in source.schema.entities}
+        for name, value in mine.items():
+            column = f"entity:{name}"
+            other[column] = pl.when(later).then(value).otherwise(column)
+    return events.with_columns(**other)
+
+
+def moments(count):
+    """Places in the last EVENTS events, whose oldest labels have long been known."""
+    return sorted(np.random.default_rng(0).choice(EVENTS, count, replace=False).tolist())
+
+
+@pytest.mark.parametrize("now", moments(4))
+def test_labels_not_yet_known_and_later_rows_change_no_bit(scorer, source, now):
+    events = source.events.tail(EVENTS)
     before = scorer.push(events)[now]
     scorer.past = None
-    assert scorer.push(changed)[now] == before
+    assert scorer.push(peeked(source, events, now, keys=False))[now] == before
+
+
+def test_whose_and_when_later_rows_are_changes_no_bit_of_any_form(module, tokenizer, task, source):
+    """Of one event alone: scores of files, predictions, and the logits that training sees with the
+    same draws of its noise."""
+    delay, events = source.schema.label_delay, source.events.tail(EVENTS)
+
+    def forms(rows, now):
+        stream = tokenizer.encode(rows, task.view_entities()).after(None)
+        here = np.array([now])
+        predicted = predict_logits(module, stream, here, delay)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            learned = module.train().logits(Gatherer(stream, delay), here)
+        module.eval()
+        return predicted.item(), learned.item()
+
+    for now in moments(25):
+        assert forms(peeked(source, events, now), now) == forms(events, now), now
+
+
+def test_a_label_counts_from_the_moment_it_is_known(module, tokenizer, task, source):
+    """So that the tests above do not pass for want of labels."""
+    events = source.events
+    stream = tokenizer.encode(events, task.view_entities()).after(None)
+    now = np.array([len(stream) - 1])
+    later = predict_logits(module, stream, now, 1)
+    assert predict_logits(module, stream, now, source.schema.label_delay).item() != later.item()
 
 
 def test_known_labels_do_change_scores(scorer, source):

@@ -14,6 +14,7 @@ import torch
 from core.errors import ConfigError, LongstrandError, TooFewLabelsError
 from domains.finance import domain
 from domains.finance.batches import Gatherer, sampled_batches
+from domains.finance.model import EventEmbedding
 from domains.finance.simulate import simulate_transactions
 from domains.finance.tokens import FinanceTokenizer
 
@@ -147,6 +148,17 @@ def test_metrics_floors_and_panels_cover_the_test(task, module, source, tokenize
     assert all(i.startswith("time:2024-01-") for i in task.label_intervals(source, fold))
 
 
+def test_the_kind_of_a_fraud_is_no_input(task, module, source, tokenizer, fold):
+    other = domain.open(task.config, "train")
+    other.events = other.events.with_columns(kind=pl.lit("never seen"))
+    assert task.fit_tokenizer(other, fold.train) == tokenizer
+    batches = [task.loader(s, tokenizer, fold.train, 0, 1).batch_at(0) for s in (source, other)]
+    assert torch.equal(*(module.loss(batch) for batch in batches))
+    before, after = (task.predict(module, s, tokenizer, fold.test) for s in (source, other))
+    assert before["raw"].equals(after["raw"])
+    assert set(after["kind"]) == {"never seen"} != set(before["kind"])
+
+
 def test_predictions_of_a_diverged_model_are_refused(task, source, tokenizer, fold):
     from tests.domains.finance.conftest import ENCODER
 
@@ -195,3 +207,16 @@ def test_another_file_outside_the_split_can_be_judged(
     scored = predictions.with_columns(score=1 / (1 + (-pl.col("raw")).exp()), fold=pl.lit("all"))
     assert len(predictions) == len(rows) == len(later)
     assert {m.data for m in judge.metrics(other, scored)} == {"later"}
+
+
+def test_an_ordered_bin_is_the_sum_of_the_steps_up_to_it(tokenizer):
+    embed = EventEmbedding(tokenizer, views=1, dim=4, ordered=True)
+    sizes, step = tokenizer.sizes, 3
+    ids = torch.tensor([[bin, *tokenizer.offsets[1:]] for bin in range(sizes[0])])
+    floats = torch.zeros(len(ids), tokenizer.floats + 2)
+    with torch.no_grad():
+        before = embed(ids, floats)
+        embed.table.weight[step] += 1
+        change = embed(ids, floats) - before
+    expected = (torch.arange(sizes[0]) >= step).float()[:, None].expand_as(change)
+    torch.testing.assert_close(change, expected)

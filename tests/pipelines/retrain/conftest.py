@@ -13,7 +13,7 @@ from domains.finance.simulate import simulate_transactions
 from pipelines.registry import Registry
 from pipelines.registry.folder import FolderStore
 from pipelines.retrain import audit
-from tests.pipelines.retrain import commands
+from tests.pipelines import commands
 
 VIEWS = "domain.views=[{key:[customer],window:16},{key:[terminal],window:32}]"
 # One head a view learns faster with keys of its own.
@@ -55,6 +55,7 @@ class Town:
         split = ("domain.split.retrain_days=14", "domain.split.validation_days=4")
         return commands.start(
             self.home / "commands",
+            "retrain",
             "domain=finance",
             "domain.data.source=files",
             "domain.data.schema=simulated",

@@ -11,7 +11,7 @@ from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig, GenomicsData, SimulationConfig
 from pipelines.registry import Registry
 from pipelines.registry.folder import FolderStore
-from tests.pipelines.retrain import commands
+from tests.pipelines import commands
 
 
 def test_effects_are_retrained_when_new_stretches_are_labelled(tmp_path: Path) -> None:
@@ -23,6 +23,7 @@ def test_effects_are_retrained_when_new_stretches_are_labelled(tmp_path: Path) -
         _deliver(tmp_path / "sim", table, contigs)
         return commands.start(
             tmp_path / "commands",
+            "retrain",
             "domain=genomics",
             f"as_of={day}",
             "domain.data.source=files",

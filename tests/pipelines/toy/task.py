@@ -129,6 +129,9 @@ class ToyTask:
         error = float((predictions["score"] - predictions["label"]).abs().mean())  # type: ignore[arg-type]
         return [Metric("toy", "even", "ours", "mean_absolute_error", error, error, error)]
 
+    def parts(self, source: ToySource, predictions: pl.DataFrame) -> list[Metric]:
+        return []
+
     def floors(self, source: ToySource, fold: Fold) -> Mapping[str, pl.DataFrame]:
         frame = source.frame[fold.test.to_list()].select("row", pl.col("y").alias("label"))
         return {"zero": frame.with_columns(pl.lit(0.0).alias("raw"))}
@@ -139,6 +142,9 @@ class ToyTask:
     def seen_rows(self, source: ToySource, intervals: Sequence[str]) -> pl.Series:
         seen = [int(i.removeprefix("row:").split("-")[0]) for i in intervals]
         return source.frame["row"].filter(source.frame["row"].is_in(seen))
+
+    def in_service(self, source: ToySource, intervals: Sequence[str]) -> None:
+        return None
 
     def challenge(self, source: ToySource, seen: Sequence[str]) -> Challenge:
         fold, known = self.folds(source)[0], self.seen_rows(source, seen)

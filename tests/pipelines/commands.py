@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import runpy
 import sys
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -24,6 +25,7 @@ _CONTEXT.set_forkserver_preload(
         "core.training.fit",
         "pipelines.retrain.command",
         "pipelines.retrain.page",
+        "pipelines.backtest",
     ]
 )
 
@@ -37,7 +39,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Started:
-    """A retraining under way."""
+    """A command under way."""
 
     process: ForkServerProcess
     folder: Path
@@ -51,22 +53,21 @@ class Started:
         return Outcome(code, summary, (self.folder / "stderr").read_text())
 
 
-def start(folder: Path, *arguments: str, **environment: str) -> Started:
-    """`python -m pipelines.retrain ...`, its output in a new folder under `folder`."""
+def start(folder: Path, command: str, *arguments: str, **environment: str) -> Started:
+    """`python -m pipelines.COMMAND ...`, its output in a new folder under `folder`."""
     folder.mkdir(exist_ok=True)
     own = folder / f"command{len(list(folder.iterdir())):03d}"
     own.mkdir()
-    process = _CONTEXT.Process(target=_run, args=(own, arguments, environment))
+    process = _CONTEXT.Process(target=_run, args=(own, command, arguments, environment))
     process.start()
     return Started(process, own)
 
 
-def _run(folder: Path, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+def _run(
+    folder: Path, command: str, arguments: tuple[str, ...], environment: dict[str, str]
+) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
     os.environ.update(environment)
-    sys.argv = ["retrain", *arguments]
-    from pipelines import cli
-    from pipelines.retrain.command import retrain
-
-    cli.run(retrain, "retrain")
+    sys.argv[1:] = arguments
+    runpy.run_module(f"pipelines.{command}", run_name="__main__", alter_sys=True)
