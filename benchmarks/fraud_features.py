@@ -73,7 +73,7 @@ def extended_features(events: Events, delay: int) -> dict[str, np.ndarray]:
     card, terminal = Past(events.card, events.time), Past(events.terminal, events.time)
     pair = KeyOrder.of(events.card * (events.terminal.max(initial=0) + 1) + events.terminal)
     return {
-        **_amount_against_past(card, events.amount),
+        **amount_against_past(card, events.amount),
         **_last_payments(card, events),
         **_known_frauds_of_card(card, events.fraud, delay),
         **_known_frauds_of_terminal(terminal, events.fraud, delay),
@@ -89,7 +89,7 @@ def table(columns: dict[str, np.ndarray]) -> np.ndarray:
     return np.column_stack([column.astype(np.float32) for column in columns.values()])
 
 
-def _amount_against_past(card: Past, amount: np.ndarray) -> dict[str, np.ndarray]:
+def amount_against_past(card: Past, amount: np.ndarray) -> dict[str, np.ndarray]:
     """Over 7 and 30 days and the whole past, the current row not among them."""
     found: dict[str, np.ndarray] = {}
     for name, low in {

@@ -67,7 +67,7 @@ def judged(
     began = time.perf_counter()
     predictions = task.predict(module, source, tokenizer, wanted)
     seconds = time.perf_counter() - began
-    scored = build.scored(predictions, bundle.calibration, "benchmark")
+    scored = build.scored(task, predictions, bundle.calibration, "benchmark")
     return rows.judged.join(
         scored.select("row", "raw", "score"), on="row", how="left", maintain_order="left"
     ), seconds

@@ -61,7 +61,7 @@ HANDBOOK = (
     Protocol("all_rows", ("experiment=handbook",), False, 1, LARGE, _LONG),
     Protocol("book_week", ("experiment=handbook_book_week",), True, 3, SMALL, _BOOK),
 )
-_TOWN = (
+TOWN = (
     "domain.data.customers=120",
     "domain.data.terminals=150",
     "domain.data.days=60",
@@ -72,8 +72,8 @@ _TOWN = (
 )
 _WEEK = ("domain.split.train_from=2024-02-01", "domain.split.validation_days=0")
 QUICK = (
-    Protocol("all_rows", (*_TOWN, "domain.split.validation_days=2"), False, 1, SMALL, _LONG),
-    Protocol("book_week", (*_TOWN, *_WEEK), True, 1, SMALL, _BOOK),
+    Protocol("all_rows", (*TOWN, "domain.split.validation_days=2"), False, 1, SMALL, _LONG),
+    Protocol("book_week", (*TOWN, *_WEEK), True, 1, SMALL, _BOOK),
 )
 """On the simulator; says nothing about quality."""
 

@@ -47,8 +47,8 @@ def score(input: Path, forest: Path, output: Path) -> int:
     import lightgbm
 
     source, x = features(input)
-    probability = lightgbm.Booster(model_file=forest).predict(x, num_threads=threads())
-    scores = source.events.select("row").with_columns(fraud_score=pl.Series(probability))
+    probability = np.asarray(lightgbm.Booster(model_file=forest).predict(x, num_threads=threads()))
+    scores = source.events.select("row").with_columns(pl.Series("fraud_score", probability))
     rows = pl.read_parquet(input).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     rows.join(scores, on="row", maintain_order="left").drop("row").write_parquet(output)
     return len(scores)

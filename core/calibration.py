@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from core.errors import LongstrandError
+from core.tails import Tail
 
-Kind = Literal["identity", "platt"]
+Kind = Literal["identity", "platt", "isotonic", "tails"]
 BINS = 10
 """Of a calibration error."""
 
@@ -19,31 +20,69 @@ BINS = 10
 @dataclass(frozen=True)
 class Calibration:
     """`identity` leaves raw numbers as they are (label units); `platt` gives the probability
-    sigmoid(slope * raw + intercept) (Platt 1999)."""
+    sigmoid(slope * raw + intercept) (Platt 1999); `isotonic` the one on the straight lines between
+    its knots, pairs of raw number and probability that both rise (core.isotonic); `tails` takes
+    several raw numbers a row, ranks each by its tail and gives the highest level (core.tails).
+
+    Args:
+        kept: what else a domain keeps of the validation rows, plain JSON types.
+    """
 
     kind: Kind = "identity"
     slope: float = 1.0
     intercept: float = 0.0
+    knots: tuple[tuple[float, float], ...] = ()
+    tails: tuple[Tail, ...] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
-        """[n] raw -> [n] score, float64."""
+        """[n] raw, of tails [n, F] -> [n] score, float64."""
         raw = np.asarray(raw, dtype=np.float64)
         if self.kind == "identity":
             return raw
+        if self.kind == "isotonic":
+            return np.interp(raw, *np.array(self.knots).T)
+        if self.kind == "tails":
+            return self._levels(raw).max(axis=1)
         z = np.clip(self.slope * raw + self.intercept, -60.0, 60.0)
         return 1.0 / (1.0 + np.exp(-z))
 
+    def strongest(self, raw: np.ndarray) -> list[str] | None:
+        """[n] names of the tails that give the scores; None for a calibration without tails."""
+        if self.kind != "tails":
+            return None
+        names = [tail.name for tail in self.tails]
+        return [names[place] for place in self._levels(raw).argmax(axis=1)]
+
+    def _levels(self, raw: np.ndarray) -> np.ndarray:
+        return np.stack([tail.apply(raw[:, f]) for f, tail in enumerate(self.tails)], axis=1)
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        state = {"kind": self.kind, **self._shape()}
+        return {**state, "kept": dict(self.kept)} if self.kept else state
+
+    def _shape(self) -> dict[str, Any]:
+        if self.kind == "isotonic":
+            return {"knots": [list(knot) for knot in self.knots]}
+        if self.kind == "tails":
+            return {"tails": [tail.to_dict() for tail in self.tails]}
+        return {"slope": self.slope, "intercept": self.intercept}
 
     @staticmethod
     def from_dict(state: Mapping[str, Any]) -> Calibration:
-        if state.get("kind") not in ("identity", "platt"):
+        kind, kept = state.get("kind"), dict(state.get("kept", {}))
+        if kind == "tails":
+            tails = tuple(Tail.from_dict(t) for t in state["tails"])
+            return Calibration(kind, tails=tails, kept=kept)
+        if kind == "isotonic":
+            knots = tuple((float(raw), float(score)) for raw, score in state["knots"])
+            return Calibration(kind, knots=knots, kept=kept)
+        if kind not in ("identity", "platt"):
             raise LongstrandError(
-                f"calibration.json: found kind {state.get('kind')!r}, expected identity or platt; "
-                "the bundle was written by another version: retrain it or use that version"
+                f"calibration.json: found kind {kind!r}, expected identity, platt, isotonic or "
+                "tails; the bundle was written by another version: retrain it or use that version"
             )
-        return Calibration(state["kind"], float(state["slope"]), float(state["intercept"]))
+        return Calibration(kind, float(state["slope"]), float(state["intercept"]), kept=kept)
 
 
 def fit_platt(raw: np.ndarray, label: np.ndarray) -> Calibration:

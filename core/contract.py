@@ -113,13 +113,14 @@ class Panel:
     """Data of one chart in report.html: long form, one row a mark.
 
     `kind` is line, bar, histogram or scatter; `data` has the columns named by `x`, `y` and,
-    where there are several, `series`. A histogram needs only `x` (and `series`).
+    where there are several, `series`. A histogram needs only `x` (and `series`). A table shows
+    every column of `data` under its name, numbers as they are to be read.
     """
 
     title: str
-    kind: Literal["line", "bar", "histogram", "scatter"]
+    kind: Literal["line", "bar", "histogram", "scatter", "table"]
     data: pl.DataFrame
-    x: str
+    x: str = ""
     y: str = ""
     series: str | None = None
     caption: str = ""
@@ -215,8 +216,13 @@ class Task(Protocol):
         ...
 
     def calibrate(self, validation: pl.DataFrame) -> Calibration: ...
+    def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
+        """Predictions with their score, and columns for what follows from it; as they are where
+        nothing does."""
+        ...
+
     def metrics(self, source: Any, predictions: pl.DataFrame) -> list[Metric]:
-        """Of out-of-fold predictions (columns of `predict`, plus fold and score)."""
+        """Of out-of-fold predictions (columns of `predict` and `decide`, plus fold and score)."""
         ...
 
     def parts(self, source: Any, predictions: pl.DataFrame) -> list[Metric]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from core.contract import Domain
+from core.contract import Domain, Task
 from core.errors import ConfigError
 from core.memory import keep_freed_memory
 from pipelines import mlflow_client
@@ -200,14 +200,16 @@ def parameters(config: DictConfig) -> dict[str, Any]:
     return {**chosen, "seed": config.seed}
 
 
-def scored(predictions: pl.DataFrame, calibration: Calibration, fold: str) -> pl.DataFrame:
-    """What a task's metrics read: its predictions with their calibrated score and fold."""
+def scored(
+    task: Task, predictions: pl.DataFrame, calibration: Calibration, fold: str
+) -> pl.DataFrame:
+    """What a task's metrics read: its predictions with their calibrated score, what it decides by
+    that, and fold."""
     import polars as pl
 
     score = calibration.apply(predictions["raw"].to_numpy())
-    return predictions.with_columns(
-        pl.Series("score", score, dtype=pl.Float64), pl.lit(fold).alias("fold")
-    )
+    known = predictions.with_columns(pl.Series("score", score, dtype=pl.Float64))
+    return task.decide(known, calibration).with_columns(pl.lit(fold).alias("fold"))
 
 
 def distinct_rows(set_aside: pl.DataFrame) -> int:

@@ -80,7 +80,7 @@ def _predict(bundle: Bundle, task: Task, source: Source, rows: pl.Series) -> pl.
 
     tokenizer, module = restore(bundle, task)
     predictions = task.predict(module, source, tokenizer, rows)
-    return build.scored(predictions, bundle.calibration, "evaluated")
+    return build.scored(task, predictions, bundle.calibration, "evaluated")
 
 
 def main() -> None:

@@ -77,7 +77,7 @@ def learn(lesson: Lesson) -> None:
     weights = {n: t.detach().cpu().contiguous() for n, t in module.state_dict().items()}
     save_file(weights, str(folder / "model.safetensors"))
     if test is not None:
-        write_parquet(build.scored(test, calibration, fold.name), folder / "test.parquet")
+        write_parquet(build.scored(task, test, calibration, fold.name), folder / "test.parquet")
 
 
 def _again(lesson: Lesson, rows: pl.Series) -> Lesson:

@@ -74,6 +74,7 @@ def write_report(
     Args:
         heading, note: above and below the table of metrics.
     """
+    listed = [panel for panel in panels if panel.kind == "table"]
     page = _PAGE.format(
         title=html.escape(title),
         created=html.escape(manifest["created"]),
@@ -81,8 +82,8 @@ def write_report(
         heading=html.escape(heading),
         note=html.escape(note),
         table=_table(metrics),
-        tables="\n".join(_other_table(t) for t in tables),
-        figures="\n".join(_figure(p) for p in panels),
+        tables="\n".join(_other_table(t) for t in [*tables, *map(_as_table, listed)]),
+        figures="\n".join(_figure(p) for p in panels if p.kind != "table"),
     )
     write_text(path, page)
 
@@ -107,6 +108,11 @@ def _other_table(table: Table) -> str:
     body = "\n".join(rows)
     title, caption = html.escape(table.title), html.escape(table.caption)
     return f"<h2>{title}</h2>\n<table>{body}</table>\n<p>{caption}</p>"
+
+
+def _as_table(panel: Panel) -> Table:
+    rows = [[str(cell) for cell in row] for row in panel.data.iter_rows()]
+    return Table(panel.title, panel.data.columns, rows, caption=panel.caption)
 
 
 def _figure(panel: Panel) -> str:

@@ -78,10 +78,10 @@ def _measured(lesson: Lesson) -> float:
 
 
 def _metric(lesson: Lesson, predictions: pl.DataFrame, fold: Fold) -> float:
-    scored = build.scored(predictions, lesson.task.calibrate(predictions), fold.name)
+    task = lesson.task
+    scored = build.scored(task, predictions, task.calibrate(predictions), fold.name)
     # Of one name, the figure of all rows comes before those of parts of them.
-    metrics = lesson.task.metrics(lesson.source, scored)
-    found = {m.metric: m.value for m in reversed(metrics)}
+    found = {m.metric: m.value for m in reversed(task.metrics(lesson.source, scored))}
     wanted = lesson.config.sweep.metric
     if wanted not in found:
         raise UnknownMetric(

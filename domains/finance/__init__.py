@@ -1,4 +1,4 @@
-"""Fraud on transaction streams: schema, tokens, keyed views, scoring, simulator."""
+"""Fraud and surprise on transaction streams: schema, tokens, views, scoring, simulator."""
 
 from __future__ import annotations
 
@@ -55,14 +55,16 @@ class FinanceDomain:
         _check_views(config, dict(schema.entities))
         if purpose == "train":
             until = parse_day("data.until", data.until) if data.until else None
-            return TransactionSource(Path(input), schema, until)
+            needs_label = config.task != "surprise"
+            return TransactionSource(Path(input), schema, until, needs_label)
         return TransactionFiles(Path(input), schema, history)
 
     def task(self, config: FinanceConfig) -> FraudTask:
+        from domains.finance.surprise import SurpriseTask
         from domains.finance.task import FraudTask
 
         check_config(config)
-        return FraudTask(config)
+        return {"fraud": FraudTask, "surprise": SurpriseTask}[config.task](config)
 
     def simulate(self, config: FinanceConfig, out: Path) -> None:
         """transactions.parquet, transactions.csv, schema.yaml and README.txt into `out`."""

@@ -96,3 +96,16 @@ def sampled_batches(
         }
 
     return batch_at
+
+
+def uniform_batches(
+    gatherer: Gatherer, rows: np.ndarray, seed: int, size: int
+) -> Callable[..., Batch]:
+    """Batch k as a function of (seed, k): `size` of these stream places, drawn afresh each time."""
+
+    def batch_at(k: int, share: Share = WHOLE) -> Batch:
+        chosen = torch.randint(len(rows), (size,), generator=generator_at(seed, k)).numpy()
+        targets = share.of(rows[chosen])
+        return {"gatherer": gatherer, "targets": targets, "tokens": len(targets)}
+
+    return batch_at

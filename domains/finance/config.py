@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from core.errors import ConfigError
 
 SOURCES = ("simulated", "files")
-TASKS = ("fraud",)
+TASKS = ("fraud", "surprise")
 MEMORIES = ("shared", "per_head")
+CALIBRATIONS = ("platt", "isotonic")
 
 
 @dataclass
@@ -61,7 +62,7 @@ class FinanceData:
 
 @dataclass
 class Split:
-    """Splits by time; days are UTC dates.
+    """Splits by time; days are UTC dates, or times such as 2024-03-04T12:00.
 
     Args:
         train_before: rows from this day on are never learned from. The last `validation_days`
@@ -84,6 +85,31 @@ class Split:
     refit: bool = False
 
 
+@dataclass
+class Alerts:
+    """Which rows are alerts: those whose score reaches a threshold, which validation rows give for
+    one of `per_day`, `share` and `false_alarm`. Without any there are no alerts.
+
+    Args:
+        per_day: alerts a day, on average.
+        share: of all rows.
+        false_alarm: what an alert on a legitimate row costs; the sum of all costs is least.
+        missed: what a fraud without an alert costs; null is its amount.
+        score: the threshold itself.
+    """
+
+    per_day: float | None = None
+    share: float | None = None
+    false_alarm: float | None = None
+    missed: float | None = None
+    score: float | None = None
+
+    def chosen(self) -> list[str]:
+        """Which of the ways to a threshold are stated."""
+        ways = ("per_day", "share", "false_alarm", "score")
+        return [name for name in ways if getattr(self, name) is not None]
+
+
 def _default_views() -> list[View]:
     recent = View([], 16, labels=False)
     return [View(["customer"], 64), View(["terminal"], 64), recent]
@@ -92,11 +118,18 @@ def _default_views() -> list[View]:
 @dataclass
 class FinanceConfig:
     """Args:
+    task: `fraud` learns from labels; `surprise` foresees every field and reads no label, so that
+        `labels` of a view only keep the places that a fraud training from its weights fills.
     memory: `shared` gives all heads of a view one key and value of an event and tells them its age
         in features; `per_head` gives each head its own, with rotary times, and scores by a windowed
         kernel.
     batch_size: targets a step.
-    negative_rate: share of legitimate rows drawn for every pass over the frauds.
+    negative_rate: share of legitimate rows drawn for every pass over the frauds; of fraud only.
+    calibration: `platt` fits a sigmoid to the validation rows, `isotonic` any rising shape, which
+        needs some hundred frauds among them; of fraud only.
+    focal: power of (1 - the probability of what happened) by which focal loss weighs a row (Lin et
+        al. 2017); of fraud only. Its log-odds are no log-odds of fraud until calibrated. 0 is
+        cross-entropy.
     forget: share of memory events hidden at random in training.
     few_labels: for a few hundred frauds to learn from: of each view the ages of its first and last
         labels, amounts as standard scores against the history, all as steps in which a threshold
@@ -109,9 +142,12 @@ class FinanceConfig:
     data: FinanceData = field(default_factory=FinanceData)
     split: Split = field(default_factory=Split)
     views: list[View] = field(default_factory=_default_views)
+    alerts: Alerts = field(default_factory=Alerts)
     memory: str = "shared"
     batch_size: int = 64
     negative_rate: float = 0.1
+    calibration: str = "platt"
+    focal: float = 0.0
     forget: float = 0.3
     few_labels: bool = False
     bins: int = 64
@@ -126,6 +162,8 @@ def check_config(config: FinanceConfig) -> None:
     """
     _require(config.task in TASKS, "task", config.task, f"one of {', '.join(TASKS)}")
     _require(config.memory in MEMORIES, "memory", config.memory, f"one of {', '.join(MEMORIES)}")
+    own = config.task != "surprise" or config.memory == "shared"
+    _require(own, "memory with task=surprise", config.memory, "shared")
     data = config.data
     _require(data.source in SOURCES, "data.source", data.source, f"one of {', '.join(SOURCES)}")
     if data.source == "simulated":
@@ -135,6 +173,20 @@ def check_config(config: FinanceConfig) -> None:
         _require(value >= 1, f"data.{name}", value, "at least 1")
     _require(config.batch_size >= 2, "batch_size", config.batch_size, "at least 2")
     _require(0 < config.negative_rate <= 1, "negative_rate", config.negative_rate, "in (0, 1]")
+    one = f"one of {', '.join(CALIBRATIONS)}"
+    _require(config.calibration in CALIBRATIONS, "calibration", config.calibration, one)
+    _require(config.focal >= 0, "focal", config.focal, ">= 0")
+    supervised = config.task == "fraud"
+    told = f"{config.calibration}, {config.focal:g}"
+    _require(
+        supervised or (config.calibration, config.focal) == ("platt", 0),
+        "calibration, focal",
+        told,
+        f"platt, 0 (their defaults) with domain.task={config.task}, which has no use for them",
+    )
+    bent = config.focal > 0 and config.split.validation_days == 0
+    days = "0 with split.validation_days=0: nothing would turn its scores into probabilities again"
+    _require(not bent, "focal", config.focal, days)
     _require(0 <= config.forget < 1, "forget", config.forget, "in [0, 1)")
     _require(
         not config.few_labels or config.memory == "shared",
@@ -153,6 +205,7 @@ def check_config(config: FinanceConfig) -> None:
     if data.until is not None:
         parse_day("data.until", data.until)
     _check_split(config.split)
+    _check_alerts(config)
 
 
 def _refuse_ignored(given: dict[str, object]) -> None:
@@ -164,9 +217,27 @@ def _refuse_ignored(given: dict[str, object]) -> None:
             )
 
 
+def _check_alerts(config: FinanceConfig) -> None:
+    alerts, found = config.alerts, config.alerts.chosen()
+    named = ", ".join(found)
+    _require(len(found) <= 1, "alerts", named, "one of per_day, share, false_alarm and score")
+    fits = not found or config.task == "fraud"
+    _require(fits, f"task with alerts.{named}", config.task, "fraud")
+    days = config.split.validation_days
+    fits = not found or alerts.score is not None or days > 0
+    where = f"split.validation_days with alerts.{named}"
+    _require(fits, where, days, "above 0, or alerts.score in its place")
+    for name in ("per_day", "share", "false_alarm", "missed", "score"):
+        value = getattr(alerts, name)
+        _require(value is None or value > 0, f"alerts.{name}", value, "null or above 0")
+    _require(alerts.share is None or alerts.share < 1, "alerts.share", alerts.share, "below 1")
+    alone = alerts.missed is not None and alerts.false_alarm is None
+    _require(not alone, "alerts.missed", alerts.missed, "null without alerts.false_alarm")
+
+
 def _check_split(split: Split) -> None:
     days = [
-        parse_day(f"split.{name}", getattr(split, name))
+        parse_moment(f"split.{name}", getattr(split, name))
         for name in ("train_before", "test_from", "test_until")
     ]
     text = f"{split.train_before}, {split.test_from}, {split.test_until}"
@@ -176,7 +247,7 @@ def _check_split(split: Split) -> None:
         value = getattr(split, name)
         _require(value >= least, f"split.{name}", value, f">= {least}")
     if split.train_from is not None:
-        first, text = parse_day("split.train_from", split.train_from), split.train_from
+        first, text = parse_moment("split.train_from", split.train_from), split.train_from
         _require(first < days[0], "split.train_from", text, f"before {split.train_before}")
 
     _require(
@@ -199,6 +270,24 @@ def parse_day(where: str, text: str) -> date:
         raise ConfigError(
             f"domain.{where}: found {text!r}, expected a date such as 2018-08-01"
         ) from None
+
+
+def parse_moment(where: str, text: str) -> datetime:
+    """The time, in UTC, or the beginning of the day.
+
+    Raises:
+        ConfigError: neither.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.tzinfo is not None:
+        raise ConfigError(
+            f"domain.{where}: found {text!r}, expected a date such as 2018-08-01 or a time of it "
+            "such as 2018-08-01T12:00"
+        )
+    return found.replace(tzinfo=UTC)
 
 
 def parse_delay(where: str, text: str) -> int:

@@ -11,8 +11,9 @@ from pathlib import Path
 import polars as pl
 
 from core.errors import ConfigError
+from domains.finance.clock import cell
 from domains.finance.schema import Schema
-from domains.finance.source import cell, judge, refuse_bad, scan_raw, sha256, told
+from domains.finance.source import judge, refuse_bad, scan_raw, sha256, told
 
 BATCH_ROWS = 100_000
 SUFFIXES = (".csv", ".parquet")
@@ -122,12 +123,12 @@ class TransactionFiles:
 
     def _repeats(self, tables: Sequence[Table]) -> pl.DataFrame:
         """Columns table (place in `tables`), row: whose id an earlier row of `tables` has."""
-        rows = []
+        rows, column = [], self.schema.id
         for number, table in enumerate(tables):
             known = table.scan()
-            if self.schema.id not in known.collect_schema():
+            if column is None or column not in known.collect_schema():
                 continue  # `judge` says what is missing
-            ids = known.select(id=cell(self.schema.id)).with_row_index("row")
+            ids = known.select(id=cell(column)).with_row_index("row")
             rows.append(ids.with_columns(pl.col("row").cast(pl.Int64), table=pl.lit(number)))
         if not rows:
             return pl.DataFrame(schema={"row": pl.Int64, "table": pl.Int32})

@@ -37,6 +37,8 @@ class Look:
 class GatheredFraudModule(FraudModule):
     """Training embeds each slot of a window anew; scoring embeds each event once."""
 
+    HEAD = ("head.", "direct.")
+
     def __init__(self, tokenizer: FinanceTokenizer, encoder: GatheredConfig) -> None:
         super().__init__()
         self.views = encoder
@@ -51,6 +53,10 @@ class GatheredFraudModule(FraudModule):
         nn.init.constant_(self.head[-1].bias, FIRST_LOG_ODDS)  # type: ignore[arg-type]
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
+        return self._judge(gatherer, targets, self._sight(gatherer, targets))
+
+    def _sight(self, gatherer: Gatherer, targets: np.ndarray) -> list[Slots]:
+        """What the targets see through every view, embedded for them alone."""
         seen = []
         for view in range(len(self.views.views)):
             look = self._look(gatherer, view, targets)
@@ -59,10 +65,11 @@ class GatheredFraudModule(FraudModule):
             pair = self.encoder.remember(view, events, states)
             keys, values = (part.view(*look.places.shape, -1) for part in pair)
             seen.append(self._seen(gatherer, targets, look, keys, values))
-        return self._judge(gatherer, targets, self.encoder.laid_out(seen))
+        return self.encoder.laid_out(seen)
 
     def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
-        gatherer, found = Gatherer(stream, delay), torch.empty(len(places), device=self.device)
+        gatherer = Gatherer(stream, delay)
+        found = torch.empty((len(places), *self.outputs), device=self.device)
         memories = [self._memory(gatherer, view, places) for view in range(len(self.views.views))]
         step = max(1, SLOTS // max(memory.width for memory in memories))
         for start in range(0, len(places), step):

@@ -10,8 +10,9 @@ from pathlib import Path
 import polars as pl
 
 from core.errors import ConfigError, DataContractError
+from domains.finance.clock import cell
 from domains.finance.schema import Schema
-from domains.finance.source import BAD_SHARE, cell, judge, read_raw, refuse_bad, sha256
+from domains.finance.source import BAD_SHARE, judge, read_raw, refuse_bad, sha256
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -26,6 +27,7 @@ class TransactionSource:
     Args:
         until: rows of this UTC day and later are left out, and labels not known when it began
             are hidden; None takes everything.
+        needs_label: whether files must have the label; without it they may.
 
     Attributes:
         events: good rows in time order (ties: order of rows); columns row, time (UTC
@@ -36,7 +38,9 @@ class TransactionSource:
         DataContractError: a file breaks the contract, or repeats an earlier one.
     """
 
-    def __init__(self, path: Path, schema: Schema, until: date | None = None) -> None:
+    def __init__(
+        self, path: Path, schema: Schema, until: date | None = None, needs_label: bool = True
+    ) -> None:
         self.path = path
         self.schema = schema
         self._digests: list[str] = []
@@ -45,9 +49,9 @@ class TransactionSource:
         files = files_of(path)
         for file in files:
             raw = read_raw(file)
-            events, aside = judge(raw, file, schema, needs_label=True)
+            events, aside = judge(raw, file, schema, needs_label)
             refuse_bad(file, aside, len(raw))
-            if len(files) > 1:
+            if len(files) > 1 and schema.id is not None:
                 ids = raw.select(cell(schema.id)).to_series()
                 events, again = _first_seen(events, ids, known, file, schema)
                 aside, known = pl.concat([aside, again]), pl.concat([known, ids])

@@ -14,6 +14,8 @@ import polars as pl
 
 from core.contract import Metric
 from core.errors import TooFewLabelsError
+from domains.finance.alerts import alert_figures
+from domains.finance.config import Alerts
 from domains.finance.model import require_finite
 
 REPEATS = 200
@@ -58,12 +60,18 @@ class Ranking:
 
 
 def fraud_metrics(
-    data: str, protocol: str, predictions: pl.DataFrame, seed: int = 0
+    data: str,
+    protocol: str,
+    predictions: pl.DataFrame,
+    alerts: Alerts | None = None,
+    seed: int = 0,
 ) -> list[Metric]:
     """Metrics of labelled rows.
 
     Args:
-        predictions: columns label, raw, score, day, entity.
+        predictions: columns label, raw, score, day, entity; where rows have an alert or not, alert
+            and amount too.
+        alerts: what alerts cost.
 
     Raises:
         TooFewLabelsError: a class is missing, so that nothing can be ranked.
@@ -85,6 +93,8 @@ def fraud_metrics(
             np.average(score, weights=w) / max(np.average(label, weights=w), 1e-12)
         ),
     }
+    if "alert" in known.columns:
+        figures |= alert_figures(known, alerts or Alerts())
     draws = cluster_weights(known["entity"].to_numpy(), seed)
     resampled = np.array([[figure(w) for figure in figures.values()] for w in draws])
     found = [

@@ -87,6 +87,10 @@ class FraudModule(SequenceModule):
     `offset` is what the sampling added to the log-odds, so that raw scores need no weights."""
 
     views: Views
+    focal: float = 0.0
+    """Power of what is left to learn of a row; 0 is plain cross-entropy."""
+    outputs: tuple[int, ...] = ()
+    """Shape of what is said of one event: a number here."""
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
         """[T] log-odds of these places of a stream, from their gathered windows."""
@@ -103,9 +107,12 @@ class FraudModule(SequenceModule):
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
         logits = self.logits(batch["gatherer"], batch["targets"])
-        each = F.binary_cross_entropy_with_logits(
-            logits + batch["offset"], batch["label"], reduction="none"
-        )
+        sampled, label = logits + batch["offset"], batch["label"]
+        each = F.binary_cross_entropy_with_logits(sampled, label, reduction="none")
+        if self.focal:
+            # Away from 0, where a power below 1 has no slope.
+            wrong = (sampled.sigmoid() - label).abs().clamp_min(1e-6)
+            each = each * wrong**self.focal
         return self.mean(each.sum(), len(each))
 
     @classmethod

@@ -14,7 +14,8 @@ from core.errors import ConfigError
 from domains.finance.files import SUFFIXES, TransactionFiles
 from domains.finance.source import scan_raw, told
 
-ADDED = ("fraud_score", "model_version", "scored_at")
+TOLD = ("model_version", "scored_at")
+"""Columns that scoring adds beside the score."""
 ROW_GROUP = 1 << 17
 """Rows; stated, because what polars takes by itself depends on its number of threads."""
 
@@ -62,7 +63,7 @@ def write_scored(
 
     Args:
         rows: of each file of the input.
-        scores: columns row (of the whole input, ascending) and what is to be added.
+        scores: columns row (of the whole input, ascending), the score and what else is to be added.
         constants: columns with one value.
     """
     temporary = out.with_name(f"{out.stem}.partial{out.suffix}")
@@ -105,7 +106,7 @@ def _with_scores(
     beside = every.join(scores, on="row", how="left", maintain_order="left").drop("row")
     joined = pl.concat([raw, beside.lazy()], how="horizontal")
     added = {name: pl.lit(value, dtype=pl.String) for name, value in constants.items()}
-    return joined.filter(pl.col("fraud_score").is_not_null()).with_columns(**added)
+    return joined.filter(pl.col(beside.columns[0]).is_not_null()).with_columns(**added)
 
 
 def _write(rows: pl.LazyFrame, out: Path) -> None:

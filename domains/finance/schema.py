@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from core.errors import ConfigError
+from domains.finance.clock import Clock
 from domains.finance.config import FinanceData, parse_delay
 
 _KEYS = {
@@ -26,7 +27,7 @@ _KEYS = {
     "kind",
 }
 READY = Path(__file__).parent / "schemas"
-_REQUIRED = ("id", "time", "amount", "entities", "label_delay")
+_REQUIRED = ("time", "amount", "entities")
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,17 @@ class Schema:
     """Roles of columns; a column without a role is carried along untouched.
 
     Args:
-        id: unique name of a row.
+        id: unique name of a row; None where the file has none and a row is named by its place.
         time: when it happened; values without an offset are in `time_zone`.
         amount: in one currency.
         entities: name used in views -> column.
         label: 1 or true is fraud, 0 or false legitimate, empty not known; None when there is none.
-        label_delay: microseconds after which a label counts as known.
+        label_delay: microseconds after which a label counts as known; 0 where there is none.
         kind: of a fraud, for figures by kind: never an input; None where there is no such column.
     """
 
-    id: str
-    time: str
+    id: str | None
+    time: Clock
     time_zone: str
     amount: str
     entities: Mapping[str, str]
@@ -57,21 +58,21 @@ class Schema:
     @property
     def columns(self) -> list[str]:
         """Columns that must be there to score; the label is needed only to train."""
-        named = [self.id, self.time, self.amount, *self.entities.values()]
-        return [*named, *self.categorical, *self.numeric]
+        named = [*([self.id] if self.id else []), *self.time.columns, self.amount]
+        return [*named, *self.entities.values(), *self.categorical, *self.numeric]
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping that a schema file holds."""
+        labelled = {"label": self.label, "label_delay": f"{self.label_delay // 1_000_000}s"}
         return {
             "id": self.id,
-            "time": self.time,
+            "time": self.time.stated(),
             "time_zone": self.time_zone,
             "amount": self.amount,
             "entities": dict(self.entities),
             "categorical": list(self.categorical),
             "numeric": list(self.numeric),
-            "label": self.label,
-            "label_delay": f"{self.label_delay // 1_000_000}s",
+            **(labelled if self.label else {}),
             "kind": self.kind,
         }
 
@@ -121,7 +122,8 @@ def parse_schema(where: str, stated: Any) -> Schema:
     if not isinstance(stated, dict):
         raise ConfigError(f"{where}: found no mapping, expected keys {', '.join(_REQUIRED)}")
     unknown = sorted(str(key) for key in set(stated) - _KEYS)
-    missing = [key for key in _REQUIRED if not stated.get(key)]
+    # No entity at all is something to say, not to forget: entities: {}.
+    missing = [key for key in _REQUIRED if stated.get(key) in (None, "")]
     if unknown or missing:
         raise ConfigError(
             f"{where}: unknown keys: {', '.join(unknown) or 'none'}; missing keys: "
@@ -134,18 +136,18 @@ def parse_schema(where: str, stated: Any) -> Schema:
             "columns, such as {customer: CUSTOMER_ID}"
         )
     schema = Schema(
-        id=stated["id"],
-        time=stated["time"],
+        id=stated.get("id"),
+        time=Clock.parse(where, stated["time"]),
         time_zone=_time_zone(where, stated.get("time_zone", "UTC")),
         amount=stated["amount"],
         entities=entities,
         categorical=tuple(stated.get("categorical") or ()),
         numeric=tuple(stated.get("numeric") or ()),
         label=stated.get("label"),
-        label_delay=parse_delay(f"{where}: label_delay", stated["label_delay"]),
+        label_delay=_label_delay(where, stated),
         kind=stated.get("kind"),
     )
-    if schema.label_delay < 1:
+    if schema.label and schema.label_delay < 1:
         raise ConfigError(
             f"{where}: label_delay: found {stated['label_delay']!r}, expected a span above 0: no "
             "label is known at the moment of the transaction"
@@ -155,6 +157,17 @@ def parse_schema(where: str, stated: Any) -> Schema:
     if twice:
         raise ConfigError(f"{where}: columns with two roles: {', '.join(twice)}; expected one each")
     return schema
+
+
+def _label_delay(where: str, stated: Mapping[str, Any]) -> int:
+    """Microseconds. A label has one, and nothing else does."""
+    label, delay = stated.get("label"), stated.get("label_delay")
+    if bool(label) != bool(delay):
+        raise ConfigError(
+            f"{where}: found label {label!r} with label_delay {delay!r}, expected both, or neither "
+            "where nothing is labelled"
+        )
+    return parse_delay(f"{where}: label_delay", delay) if delay else 0
 
 
 def _time_zone(where: str, name: str) -> str:

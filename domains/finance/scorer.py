@@ -16,9 +16,11 @@ from core.bundle import restore
 from core.contract import Partition, Summary
 from core.errors import DataContractError
 from core.memory import give_back_memory
+from domains.finance.alerts import printed, threshold
 from domains.finance.ingest import ingest, read_facts
 from domains.finance.model import require_finite
-from domains.finance.output import ADDED, check_out, write_scored, write_set_aside
+from domains.finance.output import TOLD, check_out, write_scored, write_set_aside
+from domains.finance.reasons import REASONS, Explainer
 from domains.finance.store import StreamStore
 from domains.finance.stream import KeyOrder, Stream, cut, newest
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from domains.finance.task import FraudTask
     from domains.finance.tokens import FinanceTokenizer
 
+ALERT = "alert"
 PART_ROWS = 500_000
 
 
@@ -86,12 +89,20 @@ class FraudScorer:
     """Scores files. Histories come from the stream on disk that `prepare` makes, so that stretches
     of time are independent of each other.
 
+    Attributes:
+        own: columns that a score has.
+
     Raises:
         DataContractError: the input already has a column that scoring adds.
     """
 
+    own: tuple[str, ...] = ("fraud_score",)
+
     def __init__(self, task: FraudTask, bundle: Bundle, source: TransactionFiles) -> None:
-        taken = [name for name in ADDED if name in source.columns()]
+        self.threshold = threshold(task.config.alerts, bundle.calibration)
+        if self.threshold is not None:
+            self.own = (*self.own, ALERT, *REASONS)
+        taken = [name for name in (*self.own, *TOLD) if name in source.columns()]
         if taken:
             raise DataContractError(
                 f"{source.path}: found columns {', '.join(taken)}, which scoring adds; rename or "
@@ -104,6 +115,8 @@ class FraudScorer:
         self.module.eval()
         self.entities = task.view_entities()
         self.windows = self.module.windows()
+        delay = source.schema.label_delay
+        self.explainer = Explainer(self.module, self.tokenizer, task.config.views, delay)
 
     def check(self, out: Path) -> None:
         """Raises ConfigError for an output that `write` could not write."""
@@ -132,26 +145,44 @@ class FraudScorer:
         return [Partition(f"part-{i:05d}", i, carries_state=False) for i in range(count)]
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
-        """Columns row, fraud_score.
+        """Columns row and `own`.
 
         Raises:
             LongstrandError: a score is not a finite number.
         """
         # Opened for each partition, because pages of the whole stream would add up in memory.
-        store = StreamStore(self.folder)
-        stream = store.stream
+        self.store = StreamStore(self.folder)
+        stream = self.store.stream
         first = self.facts.context + part.order * PART_ROWS
         places = np.arange(first, min(first + PART_ROWS, len(stream)))
         if not len(places):
-            return pl.DataFrame(schema={"row": pl.Int64, "fraud_score": pl.Float64}), None
-        with torch.no_grad():
-            seen = cut(stream, store.orders, places, self.windows)
-            logits = self.module.stream_logits(*seen, self.source.schema.label_delay)
-        raw = require_finite(logits.double().cpu().numpy(), "predictions")
-        score = require_finite(self.calibration.apply(raw), "scores")
-        # More digits than fp32 carries would make equal runs look different.
-        rounded = pl.Series(score).round_sig_figs(6)
-        return pl.DataFrame({"row": stream.row[places], "fraud_score": rounded}), None
+            raw = np.empty((0, *self.module.outputs))
+        else:
+            with torch.no_grad():
+                seen = cut(stream, self.store.orders, places, self.windows)
+                logits = self.module.stream_logits(*seen, self.source.schema.label_delay)
+            raw = require_finite(logits.double().cpu().numpy(), "predictions")
+        rows = pl.DataFrame({"row": stream.row[places]})
+        return rows.hstack(self._own(raw, self._score(raw), places)), None
+
+    def _score(self, raw: np.ndarray) -> pl.Series:
+        return printed(require_finite(self.calibration.apply(raw), "scores"))
+
+    def _own(self, raw: np.ndarray, score: pl.Series, places: np.ndarray) -> pl.DataFrame:
+        """The columns `own`."""
+        frame = score.alias("fraud_score").to_frame()
+        if self.threshold is None:
+            return frame
+        alert = score >= self.threshold
+        asked = places[alert.to_numpy()]
+        told = self.explainer.reasons(self.store.stream, self.store.orders, asked)
+        texts = np.full((len(places), len(REASONS)), None, dtype=object)
+        if told:
+            texts[alert.to_numpy()] = told
+        reasons = {
+            name: pl.Series(texts[:, i].tolist(), dtype=pl.String) for i, name in enumerate(REASONS)
+        }
+        return frame.with_columns(alert.alias(ALERT), **reasons)
 
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
         """Input rows in input order, every input column as it was, with the score; a folder's
@@ -176,3 +207,13 @@ class FraudScorer:
         files = [write_scored(self.source, self.facts.rows, scores, told, out)]
         files += write_set_aside(self.facts.set_aside, out)
         return Summary(rows, len(scores), counts, files)
+
+
+class SurpriseScorer(FraudScorer):
+    """Files of how surprising each row is, and which of its fields surprised most."""
+
+    own = ("surprise", "surprise_field")
+
+    def _own(self, raw: np.ndarray, score: pl.Series, places: np.ndarray) -> pl.DataFrame:
+        field = pl.Series(self.calibration.strongest(raw), dtype=pl.String)
+        return pl.DataFrame({"surprise": score, "surprise_field": field})

@@ -11,20 +11,14 @@ from typing import NamedTuple
 import polars as pl
 
 from core.errors import ConfigError, DataContractError
+from domains.finance.clock import cell
 from domains.finance.schema import Schema
 
 BAD_SHARE = 0.01
 """Above this share of rows set aside, the file as a whole breaks the contract."""
 
 _KINDS = {"letters": r"\pL", "digits": r"\pN", "spaces": r"\s", "signs": r"[^\pL\pN\s]"}
-_TIME_FORMATS = (
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%d",
-)
-_ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z")
-_LABELS = {"1": 1, "true": 1, "1.0": 1, "0": 0, "false": 0, "0.0": 0}
+_LABELS = {"1": 1, "true": 1, "1.0": 1, "yes": 1, "0": 0, "false": 0, "0.0": 0, "no": 0}
 
 
 def sha256(path: Path) -> str:
@@ -96,8 +90,7 @@ def judge(
             f"{_known_names(raw, wanted)}; correct the file or its schema"
         )
     row = pl.int_range(first, first + pl.len(), dtype=pl.Int64)
-    fresh = pl.col(schema.id).is_first_distinct()
-    checks = _checks(raw, schema, fresh if repeats is None else ~row.is_in(repeats.implode()))
+    checks = _checks(raw, schema, None if repeats is None else ~row.is_in(repeats.implode()))
     typed = raw.select(
         row.alias("row"), *(check.value.alias(name) for name, check in checks.items())
     )
@@ -109,7 +102,7 @@ def judge(
         [_bad_cells(raw, typed[name], path, check, first) for name, check in checks.items()]
     ).sort("row", "column")
     bad = set_aside["row"].unique()
-    return typed.filter(~pl.col("row").is_in(bad.implode())).drop("id"), set_aside
+    return typed.filter(~pl.col("row").is_in(bad.implode())).drop("id", strict=False), set_aside
 
 
 def refuse_bad(path: Path, set_aside: pl.DataFrame, rows: int) -> None:
@@ -134,15 +127,18 @@ class Check(NamedTuple):
     expected: str
 
 
-def _checks(raw: pl.DataFrame, schema: Schema, fresh: pl.Expr) -> dict[str, Check]:
-    """Checks by the name of the typed column; `fresh` says whether no earlier row has the id."""
-    unique = pl.when(fresh).then(cell(schema.id))
-    amount, when = schema.amount, "a time such as 2018-08-01 13:45:00"
-    found = {
-        "id": Check(schema.id, unique, False, "a value used for one row only"),
-        "time": Check(schema.time, _time(raw, schema), False, when),
-        f"number:{amount}": Check(amount, _number(amount), False, "a number"),
-    }
+def _checks(raw: pl.DataFrame, schema: Schema, fresh: pl.Expr | None) -> dict[str, Check]:
+    """Checks by the name of the typed column; `fresh` says whether no earlier row has the id, None
+    that no row lies outside of `raw`."""
+    found: dict[str, Check] = {}
+    if schema.id is not None:
+        new = pl.col(schema.id).is_first_distinct() if fresh is None else fresh
+        unique = pl.when(new).then(cell(schema.id))
+        found["id"] = Check(schema.id, unique, False, "a value used for one row only")
+    clock, amount = schema.time, schema.amount
+    value = clock.value(raw, schema.time_zone)
+    found["time"] = Check(clock.columns[-1], value, False, clock.expected)
+    found[f"number:{amount}"] = Check(amount, _number(amount), False, "a number")
     for name, column in schema.entities.items():
         found[f"entity:{name}"] = Check(column, cell(column), False, "a value")
     for column in schema.numeric:
@@ -152,7 +148,7 @@ def _checks(raw: pl.DataFrame, schema: Schema, fresh: pl.Expr) -> dict[str, Chec
     if schema.label and schema.label in raw.columns:
         label = cell(schema.label).str.to_lowercase()
         value = label.replace_strict(_LABELS, default=None, return_dtype=pl.Int8)
-        found["label"] = Check(schema.label, value, True, "1, 0, true, false or empty")
+        found["label"] = Check(schema.label, value, True, "1, 0, true, false, yes, no or empty")
     return found
 
 
@@ -185,12 +181,6 @@ def _bad_cells(
     )
 
 
-def cell(column: str) -> pl.Expr:
-    """Stripped text, empty as null."""
-    text = pl.col(column).cast(pl.String).str.strip_chars()
-    return pl.when(text != "").then(text)
-
-
 def _shape(column: str) -> pl.Expr:
     """What a cell looks like, such as "6 characters, letters and digits", never what it says: in
     a row whose fields slipped, any column may hold an identifier."""
@@ -202,30 +192,7 @@ def _shape(column: str) -> pl.Expr:
 
 
 def _number(column: str) -> pl.Expr:
-    value = cell(column).cast(pl.Float64, strict=False)
+    # Some files write $12.50 for 12.50.
+    plain = cell(column).str.replace(r"^(-?)[$€£¥]", "${1}")
+    value = plain.cast(pl.Float64, strict=False)
     return pl.when(value.is_finite()).then(value)
-
-
-def _time(raw: pl.DataFrame, schema: Schema) -> pl.Expr:
-    column, zone = schema.time, schema.time_zone
-    kind = raw.schema[column]
-    if isinstance(kind, pl.Datetime):
-        value = pl.col(column).dt.cast_time_unit("us")
-        return value.dt.convert_time_zone("UTC") if kind.time_zone else _placed(value, zone)
-    text = cell(column)
-    naive = [text.str.to_datetime(f, strict=False, time_unit="us") for f in _TIME_FORMATS]
-    zoned = [
-        text.str.replace(r"Z$", "+00:00").str.to_datetime(f, strict=False, time_unit="us")
-        for f in _ZONED_FORMATS
-    ]
-    return pl.coalesce(
-        *(_placed(value, zone) for value in naive),
-        *(value.dt.convert_time_zone("UTC") for value in zoned),
-    )
-
-
-def _placed(value: pl.Expr, zone: str) -> pl.Expr:
-    """Local time to UTC. The hour that a clock change repeats counts as its first pass, and one
-    that it skips as no time at all."""
-    local = value.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-    return local.dt.convert_time_zone("UTC")

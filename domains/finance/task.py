@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,10 +15,12 @@ import torch
 from core.calibration import Calibration, fit_platt
 from core.contract import Challenge, Fold, Metric, Panel, Yardstick
 from core.errors import ConfigError, TooFewLabelsError
+from core.isotonic import fit_isotonic
 from core.training.loader import StepLoader
 from domains.finance import floors
+from domains.finance.alerts import CURVE, alert_curve, printed, threshold
 from domains.finance.batches import Gatherer, sampled_batches
-from domains.finance.config import FinanceConfig, parse_day
+from domains.finance.config import FinanceConfig, parse_moment
 from domains.finance.gathered import GatheredFraudModule
 from domains.finance.metrics import fraud_metrics
 from domains.finance.model import FraudModule, KeyedFraudModule, require_finite
@@ -61,9 +64,9 @@ class FraudTask:
             ConfigError: the label delay does not fit between training and test.
         """
         split, delay = self.config.split, source.schema.label_delay
-        before = _midnight("split.train_before", split.train_before)
-        test_from = _midnight("split.test_from", split.test_from)
-        test_until = _midnight("split.test_until", split.test_until)
+        before = parse_moment("split.train_before", split.train_before)
+        test_from = parse_moment("split.test_from", split.test_from)
+        test_until = parse_moment("split.test_until", split.test_until)
         if before + timedelta(microseconds=delay) > test_from:
             raise ConfigError(
                 f"domain.split: found test_from={split.test_from}, expected at least "
@@ -72,11 +75,10 @@ class FraudTask:
             )
         validation_from = before - timedelta(days=split.validation_days)
         lag = timedelta(microseconds=delay) if split.validation_days else timedelta()
-        time, labelled = pl.col("time"), pl.col("label").is_not_null()
-        known = labelled & (time < before)
-        begun = pl.lit(True)
+        time, begun = pl.col("time"), pl.lit(True)
+        known = self._usable() & (time < before)
         if split.train_from is not None:
-            begun = time >= _midnight("split.train_from", split.train_from)
+            begun = time >= parse_moment("split.train_from", split.train_from)
         fold = Fold(
             "time",
             train=_rows(source, known & begun & (time < validation_from - lag)),
@@ -112,12 +114,17 @@ class FraudTask:
     ) -> StepLoader:
         """Batches of sampled targets. Windows reach back from a target, never beyond it."""
         gatherer = Gatherer(self._stream(source, tokenizer), source.schema.label_delay)
-        places = _places(source, rows)
+        places = places_of(source, rows)
         config = self.config
         batch_at = sampled_batches(gatherer, places, seed, config.batch_size, config.negative_rate)
         return StepLoader(batch_at, steps)
 
     def module(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
+        module = self._network(tokenizer, encoder)
+        module.focal = self.config.focal
+        return module
+
+    def _network(self, tokenizer: FinanceTokenizer, encoder: EncoderConfig) -> FraudModule:
         if self.config.memory == "per_head":
             return KeyedFraudModule(tokenizer, keyed_config(self.config, encoder))
         return GatheredFraudModule(
@@ -147,17 +154,26 @@ class FraudTask:
         Raises:
             LongstrandError: a prediction is not a finite number.
         """
-        stream, places = self._stream(source, tokenizer), _places(source, rows)
+        stream, places = self._stream(source, tokenizer), places_of(source, rows)
         raw = predict_logits(module, stream, places, source.schema.label_delay)
         require_finite(raw, "predictions")
-        return _frame(source, places, raw)
+        return frame_of(source, places, pl.Series(raw, dtype=pl.Float64))
 
     def calibrate(self, validation: pl.DataFrame) -> Calibration:
         known = validation.filter(pl.col("label").is_not_null())
-        return fit_platt(known["raw"].to_numpy(), known["label"].to_numpy())
+        fit = fit_isotonic if self.config.calibration == "isotonic" else fit_platt
+        fitted = fit(known["raw"].to_numpy(), known["label"].to_numpy())
+        return replace(fitted, kept={CURVE: alert_curve(known, fitted)}) if len(known) else fitted
+
+    def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
+        """With a column alert, where alerts are asked for."""
+        least = threshold(self.config.alerts, calibration)
+        if least is None:
+            return scored
+        return scored.with_columns(alert=printed(scored["score"].to_numpy()) >= least)
 
     def metrics(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
-        return fraud_metrics(source.path.stem, "all_rows", predictions)
+        return fraud_metrics(source.path.stem, "all_rows", predictions, self.config.alerts)
 
     def parts(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
         return list(part_metrics(source.path.stem, predictions))
@@ -167,19 +183,18 @@ class FraudTask:
         labels with the same delay as the model."""
         stream = self._stream(source, self.fit_tokenizer(source, fold.learned))
         amount = source.events[f"number:{source.schema.amount}"].to_numpy()
-        train, test = _places(source, fold.learned), _places(source, fold.test)
+        train, test = places_of(source, fold.learned), places_of(source, fold.test)
         features = {
             "amount": floors.amount_feature(amount),
             "logistic_regression": floors.aggregate_features(
                 stream, amount, source.schema.label_delay
             ),
         }
-        return {
-            name: _frame(
-                source, test, floors.logistic_regression(values, stream.label == 1, train, test)
-            )
-            for name, values in features.items()
-        }
+        found = {}
+        for name, values in features.items():
+            raw = floors.logistic_regression(values, stream.label == 1, train, test)
+            found[name] = frame_of(source, test, pl.Series(raw))
+        return found
 
     def label_intervals(self, source: TransactionSource, fold: Fold) -> list[str]:
         """Times of training (in the end) and of calibration rows, half-open: up to a microsecond,
@@ -228,6 +243,10 @@ class FraudTask:
         """Entities of each view's key."""
         return [list(view.key) for view in self.config.views]
 
+    def _usable(self) -> pl.Expr:
+        """Which rows may be learned from and calibrated on."""
+        return pl.col("label").is_not_null()
+
     def _stream(self, source: TransactionSource, tokenizer: FinanceTokenizer) -> Stream:
         return tokenizer.encode(source.events, self.view_entities()).after(None)
 
@@ -235,11 +254,12 @@ class FraudTask:
 def predict_logits(
     module: FraudModule, stream: Stream, places: np.ndarray, delay: int
 ) -> np.ndarray:
-    """[T] log-odds at these stream places, float64, in stretches that see only what they need."""
+    """[T, *outputs] what the module says of these stream places, float64, in stretches that see
+    only what they need."""
     module.eval()
     windows = module.windows()
     orders = [KeyOrder.of(stream.keys[:, v]) for v in range(len(windows))]
-    found = [np.empty(0)]
+    found = [np.empty((0, *module.outputs))]
     with torch.no_grad():
         for start in range(0, len(places), PREDICT_ROWS):
             part = cut(stream, orders, places[start : start + PREDICT_ROWS], windows)
@@ -247,16 +267,18 @@ def predict_logits(
     return np.concatenate(found)
 
 
-def _frame(source: TransactionSource, places: np.ndarray, raw: np.ndarray) -> pl.DataFrame:
+def frame_of(source: TransactionSource, places: np.ndarray, raw: pl.Series) -> pl.DataFrame:
+    """What is predicted of these stream places, beside what figures need of them."""
     events = source.events.with_columns(earlier(source.events))[places]
-    entity = next(iter(source.schema.entities))
+    # Without entities every row is one of its own.
+    entity = next((f"entity:{name}" for name in source.schema.entities), "row")
     return events.select(
         "row",
         "label",
-        pl.Series("raw", raw, dtype=pl.Float64),
-        pl.col("time").dt.date().alias("day"),
+        raw.alias("raw"),
+        pl.col("time").dt.convert_time_zone(source.schema.time_zone).dt.date().alias("day"),
         pl.col(f"number:{source.schema.amount}").alias("amount"),
-        pl.col(f"entity:{entity}").rank("dense").cast(pl.Int64).alias("entity"),
+        pl.col(entity).rank("dense").cast(pl.Int64).alias("entity"),
         cs.starts_with(EARLIER) | cs.by_name("kind", require_all=False),
     )
 
@@ -265,7 +287,7 @@ def _rows(source: TransactionSource, where: pl.Expr) -> pl.Series:
     return source.events.filter(where)["row"]
 
 
-def _places(source: TransactionSource, rows: pl.Series) -> np.ndarray:
+def places_of(source: TransactionSource, rows: pl.Series) -> np.ndarray:
     """Where these rows stand in the stream, in time order."""
     wanted = source.events.select(pl.col("row").is_in(rows.implode())).to_series()
     return np.flatnonzero(wanted.to_numpy())
@@ -284,8 +306,3 @@ def _interval(text: str) -> tuple[datetime, datetime]:
             "2024-01-01T00:00:00+00:00; the bundle is not one of the finance domain"
         )
     return start.astimezone(UTC), end.astimezone(UTC)
-
-
-def _midnight(where: str, text: str) -> datetime:
-    day = parse_day(where, text)
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -76,7 +76,7 @@ class FinanceTokenizer:
         ids, floats = [], []
         for field in self.numbers:
             values = events[f"number:{field.name}"].to_numpy()
-            ids.append(np.searchsorted(np.asarray(field.edges), values, side="right"))
+            ids.append(_binned(field, values))
             floats += _continuous(field, values)
         for category in self.categories:
             known = {word: i + 1 for i, word in enumerate(category.words)}
@@ -96,6 +96,16 @@ class FinanceTokenizer:
             gaps=np.full((len(events), len(views)), np.nan, dtype=np.float32),
             label=events["label"].fill_null(UNKNOWN_LABEL).to_numpy().astype(np.int8),
         )
+
+    def encode_number(self, field: int, values: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """[n] values of a number -> token ids and continuous inputs.
+
+        Args:
+            field: its place in `numbers`.
+        """
+        number = self.numbers[field]
+        ids = _binned(number, values).astype(np.int32) + self.offsets[field]
+        return ids, _continuous(number, values)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -145,6 +155,10 @@ def _fit_number(name: str, values: np.ndarray, bins: int, tail_bins: int) -> Num
         spread=float(max(squeezed.std(), 1e-6)),
         top=float(max(np.quantile(np.abs(values), 0.99), 1e-6)),
     )
+
+
+def _binned(field: NumberField, values: np.ndarray) -> np.ndarray:
+    return np.searchsorted(np.asarray(field.edges), values, side="right")
 
 
 def _continuous(field: NumberField, values: np.ndarray) -> list[np.ndarray]:

@@ -151,6 +151,9 @@ class EffectTask:
             return Calibration("identity")
         return fit_platt(validation["raw"].to_numpy(), validation["label"].to_numpy())
 
+    def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
+        return scored
+
     def metrics(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
         """Pooled Spearman, or AUROC and AUPRC, with group-bootstrap intervals; where consequences
         are known also the figure of each and their mean.

@@ -97,7 +97,7 @@ def _predicted(walk: Walk, bundle: Bundle, rows: pl.Series) -> pl.DataFrame:
 
     tokenizer, module = restore(bundle, walk.task)
     predictions = walk.task.predict(module, walk.source, tokenizer, rows)
-    return build.scored(predictions, bundle.calibration, bundle.version)
+    return build.scored(walk.task, predictions, bundle.calibration, bundle.version)
 
 
 def _floors(walk: Walk, fold: Fold) -> dict[str, pl.DataFrame]:

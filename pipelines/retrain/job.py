@@ -41,7 +41,7 @@ class Model:
 
         tokenizer, module = restore(self.bundle, self.task)
         predictions = self.task.predict(module, source, tokenizer, rows)
-        return build.scored(predictions, self.bundle.calibration, self.version.label)
+        return build.scored(self.task, predictions, self.bundle.calibration, self.version.label)
 
 
 @dataclass(frozen=True)

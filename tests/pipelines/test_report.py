@@ -63,3 +63,13 @@ def test_days_under_a_line_are_dates_that_never_overlap() -> None:
     at = [float(t.get("x", 0)) for t in named]
     assert len(at) >= 2
     assert min(b - a for a, b in itertools.pairwise(at)) >= 10 * 6
+
+
+def test_a_panel_may_be_a_table(tmp_path: Path) -> None:
+    data = pl.DataFrame({"row": ["1,204"], "found": ["<b>"]})
+    panel = Panel("Most surprising", "table", data, caption="Rows count from 0.")
+    manifest = {"created": "2026-01-01T00:00:00+00:00", "fingerprint": "abc"}
+    write_report(tmp_path / "report.html", "t", manifest, [], [panel])
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Most surprising</h2>" in page and "Rows count from 0." in page
+    assert "<td>1,204</td><td>&lt;b&gt;</td>" in page

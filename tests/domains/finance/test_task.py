@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -14,6 +15,7 @@ import torch
 from core.errors import ConfigError, LongstrandError, TooFewLabelsError
 from domains.finance import domain
 from domains.finance.batches import Gatherer, sampled_batches
+from domains.finance.config import CALIBRATIONS
 from domains.finance.model import EventEmbedding
 from domains.finance.simulate import simulate_transactions
 from domains.finance.tokens import FinanceTokenizer
@@ -115,6 +117,31 @@ def test_a_few_steps_lower_the_loss(task, source, tokenizer, fold):
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_focal_loss_weighs_each_row_by_what_is_left_to_learn(config, source, tokenizer, fold):
+    from tests.domains.finance.conftest import ENCODER
+
+    plain, focal = (domain.task(replace(config, focal=power)) for power in (0.0, 2.0))
+    batch = plain.loader(source, tokenizer, fold.train, 0, 1).batch_at(0)
+    module = focal.module(tokenizer, ENCODER).eval()
+    logits = module.logits(batch["gatherer"], batch["targets"]) + batch["offset"]
+    chance = torch.where(batch["label"] == 1, logits.sigmoid(), 1 - logits.sigmoid())
+    each = -((1 - chance) ** 2) * chance.log()
+    assert module.loss(batch).item() == pytest.approx(each.mean().item(), rel=1e-5)
+    assert plain.module(tokenizer, ENCODER).focal == 0
+
+
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+def test_each_calibration_gives_probabilities(
+    config, task, module, source, tokenizer, fold, calibration
+):
+    rows = task.predict(module, source, tokenizer, fold.train)
+    fitted = domain.task(replace(config, calibration=calibration)).calibrate(rows)
+    assert fitted.kind == calibration
+    score = fitted.apply(task.predict(module, source, tokenizer, fold.test)["raw"].to_numpy())
+    assert ((score >= 0) & (score <= 1)).all()
+    assert 0 < score.mean() < 0.2
 
 
 def test_predictions_ignore_labels_of_test_rows_not_yet_known(
@@ -220,3 +247,14 @@ def test_an_ordered_bin_is_the_sum_of_the_steps_up_to_it(tokenizer):
         change = embed(ids, floats) - before
     expected = (torch.arange(sizes[0]) >= step).float()[:, None].expand_as(change)
     torch.testing.assert_close(change, expected)
+
+
+def test_the_day_of_a_prediction_is_that_of_the_schemas_time_zone(
+    task, module, source, tokenizer, fold
+):
+    there = copy.copy(source)
+    there.schema = replace(source.schema, time_zone="Pacific/Auckland")
+    rows = fold.test.head(50)
+    here, other = (task.predict(module, s, tokenizer, rows)["day"] for s in (source, there))
+    # Half a day ahead of UTC: what happens in the second half of a day is of the next one there.
+    assert set((other - here).dt.total_days()) == {0, 1}

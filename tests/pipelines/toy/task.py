@@ -125,6 +125,9 @@ class ToyTask:
     def calibrate(self, validation: pl.DataFrame) -> Calibration:
         return Calibration()
 
+    def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
+        return scored
+
     def metrics(self, source: ToySource, predictions: pl.DataFrame) -> list[Metric]:
         error = float((predictions["score"] - predictions["label"]).abs().mean())  # type: ignore[arg-type]
         return [Metric("toy", "even", "ours", "mean_absolute_error", error, error, error)]
