@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -53,7 +54,9 @@ def judged(
     """
     bundle = load_bundle(path)
     task = domain.task(build.restored_config(domain, bundle.config, OmegaConf.create({})))
-    allowed = domain.task(config).folds(source)[0]
+    # With or without a refit: the other models learn from all of these labels too.
+    split = replace(config.split, refit=config.split.validation_days > 0)
+    allowed = domain.task(replace(config, split=split)).folds(source)[0]
     given = pl.concat([allowed.learned, allowed.validation])
     seen = task.seen_rows(source, bundle.label_intervals)
     beyond = len(seen) - int(seen.is_in(given.implode()).sum())

@@ -45,7 +45,8 @@ def _assert_equal(found: dict[str, Any], one: dict[str, Any], steps: int) -> Non
     assert found["losses"] == pytest.approx(one["losses"][-len(found["losses"]) :], abs=1e-5)
     assert found["weights"].keys() == one["weights"].keys()
     for name, weight in one["weights"].items():
-        torch.testing.assert_close(found["weights"][name], weight, atol=1e-5, rtol=0)
+        # Adam divides by a gradient's own size: where one is nearly 0, its rounding is a step.
+        torch.testing.assert_close(found["weights"][name], weight, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -54,9 +54,10 @@ FORTNIGHT = 14
 @dataclass(frozen=True)
 class GatheredConfig(Views):
     """Args:
-    carried: numbers of an event whose mean over what a head looked at is compared with the
-        target's own.
-    few_labels: whether `core.model.landmarks` tells what heads learn only from many positives.
+    carried: numbers of an event that a target's own are compared with, as differences from the
+        mean of what a head looked at and as standard scores.
+    few_labels: whether `core.model.landmarks` tells of labels what heads learn only from many
+        positives, in place of every head's mean age day by day.
     """
 
     carried: int = 0
@@ -79,18 +80,17 @@ class GatheredConfig(Views):
     @property
     def compared(self) -> int:
         """Width of what a head says of the target's numbers and of its mean age."""
-        return self.carried * SCORED if self.few_labels else self.carried + len(DAILY)
+        return self.carried * SCORED + (0 if self.few_labels else len(DAILY))
 
 
 class _Found(NamedTuple):
-    """What heads found: sums of what they read [T, H, A + E + C] and of their weights [T, H, 1],
-    the logarithms of their masses [T, H, 1], the target's numbers [T, H, C], or what
-    `core.model.landmarks` says of them."""
+    """What heads found: sums of what they read [T, H, A + E] and of their weights [T, H, 1], the
+    logarithms of their masses [T, H, 1], and the target's numbers compared [T, H, C * SCORED]."""
 
     read: Tensor
     total: Tensor
     mass: Tensor
-    numbers: Tensor
+    compared: Tensor
 
 
 class Remember(nn.Module):
@@ -150,8 +150,7 @@ class GatheredRound(nn.Module):
         views = zip(query.split(deal, dim=1), seen, strict=True)
         parts = [self._read(*view, numbers) for view in views]
         found = _Found(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
-        told = self._told_few(found) if self.config.few_labels else self._told(found)
-        hidden = hidden + self.dropout(told)
+        hidden = hidden + self.dropout(self._told(found))
         return hidden + self.dropout(self.ffn(hidden))
 
     def _read(self, query: Tensor, seen: Slots, numbers: Tensor) -> _Found:
@@ -162,40 +161,31 @@ class GatheredRound(nn.Module):
         # Powers of two, because the natural exponential is slow where it underflows.
         weight = torch.exp2(F.threshold(score - top, NOTHING, -math.inf))
         total = weight.sum(dim=-1, keepdim=True)
-        read = torch.bmm(weight, seen.content[..., self.config.head_size :])
-        if self.config.few_labels:
-            carried = seen.content[..., seen.content.shape[-1] - self.config.carried :]
-            numbers = against_others(numbers, weight / total, carried)
-        else:
-            numbers = numbers[:, None].expand(-1, query.shape[1], -1)
-        return _Found(read, total, (top + torch.log2(total)) / LOG2E, numbers)
+        told = seen.content.shape[-1] - self.config.carried
+        read = torch.bmm(weight, seen.content[..., self.config.head_size : told])
+        compared = against_others(numbers, weight / total, seen.content[..., told:])
+        return _Found(read, total, (top + torch.log2(total)) / LOG2E, compared)
 
     def _told(self, found: _Found) -> Tensor:
         """[T, D] of what heads found."""
         gate = torch.sigmoid(found.mass - self.sink[:, None])
         dense, daily = self._weights()
-        parts = [found.read * (gate / found.total), gate * found.numbers, found.mass]
+        parts = [found.read * (gate / found.total), gate * found.compared, found.mass]
         told = F.linear(torch.cat([part.flatten(1) for part in parts], dim=1), dense, self.out.bias)
+        if self.config.few_labels:
+            return told
         age = found.read[..., FEATURES - 1] / found.total[..., 0]
         return told + hat_sum(age, gate[..., 0], daily)
 
-    def _told_few(self, found: _Found) -> Tensor:
-        """As `_told`, with `few_labels`."""
-        size, carried = self.config.head_size, self.config.carried
-        means = (found.read / found.total).split([FEATURES - 1, 1, size, carried], dim=-1)
-        parts = [means[2], means[0], means[1] / FORTNIGHT, found.numbers]
-        gated = torch.cat(parts, dim=-1) * torch.sigmoid(found.mass - self.sink[:, None])
-        return self.out(torch.cat([gated, found.mass / 4], dim=-1).flatten(1))
-
     def _weights(self) -> tuple[Tensor, Tensor]:
-        """Of `out`: [D, ...] for means in the order of slots, for numbers and for masses, and
-        [H, days, D] for the mean age day by day."""
-        size, carried = self.config.head_size, self.config.carried
-        widths = [size, FEATURES - 1, 1, carried, len(DAILY), 1]
+        """Of `out`: [D, ...] for means in the order of slots, for compared numbers and for masses,
+        and [H, days, D] for the mean age day by day."""
+        size, compared = self.config.head_size, self.config.carried * SCORED
+        widths = [size, FEATURES - 1, 1, compared, self.config.compared - compared, 1]
         weight = self.out.weight.unflatten(1, (self.config.heads, -1))
-        values, features, age, number, daily, mass = weight.split(widths, dim=-1)
-        means = torch.cat([features, age / FORTNIGHT, values, -number], dim=-1)
-        dense = [part.flatten(1) for part in (means, number, mass / 4)]
+        values, features, age, numbers, daily, mass = weight.split(widths, dim=-1)
+        means = torch.cat([features, age / FORTNIGHT, values], dim=-1)
+        dense = [part.flatten(1) for part in (means, numbers, mass / 4)]
         return torch.cat(dense, dim=1), daily.permute(1, 2, 0)
 
     @torch.no_grad()

@@ -1,9 +1,10 @@
-"""Hard-wired heads for trainings with few positives: a window's labels and numbers at a glance.
+"""What a softmax over a window blurs: how a number stands among those looked at, and when a run of
+positives began and ended.
 
-A softmax over a window blurs when a run of positives began and whether anything has ended it, and
-its mean mixes the target's own numbers in. Heads learn their way around both from many positives.
-From a few hundred they don't, and are told: ages of the first and the last event of a label state,
-and numbers as standard scores, both as steps (piecewise linear encoding, Gorishniy et al. 2022,
+Its mean mixes the target's own numbers in and says nothing of their spread: every head is told
+numbers as standard scores against the others. Ages of the first and the last event of a label state
+heads learn from many positives; from a few hundred they don't, and are told those too. Both come as
+steps (piecewise linear encoding, Gorishniy et al. 2022,
 arXiv:2203.05556), in which a threshold is a single weight.
 
 Shapes: T targets, W slots of a window, H heads, C carried numbers.

@@ -71,7 +71,9 @@ class Clock:
         """What a cell must hold, for messages."""
         if self.unit is not None:
             return f"a number of {self.unit} since {self.origin}"
-        return f"a time such as {self.format or '2018-08-01 13:45:00'}"
+        if self.format is not None:
+            return f"a time such as {self.format}"
+        return "a time such as 2018-08-01 13:45:00, or its format in the schema's time"
 
     def value(self, raw: pl.DataFrame, zone: str) -> pl.Expr:
         """UTC microseconds, null where the cells give none; `zone` of times without an offset."""

@@ -132,8 +132,7 @@ class FinanceConfig:
         cross-entropy.
     forget: share of memory events hidden at random in training.
     few_labels: for a few hundred frauds to learn from: of each view the ages of its first and last
-        labels, amounts as standard scores against the history, all as steps in which a threshold
-        is one weight, and a direct path to the score. With `memory` shared.
+        labels, as steps in which a threshold is one weight. With `memory` shared.
     bins, tail_bins: of a number; the latter lie beyond its last two percent.
     """
 
@@ -220,7 +219,8 @@ def _refuse_ignored(given: dict[str, object]) -> None:
 def _check_alerts(config: FinanceConfig) -> None:
     alerts, found = config.alerts, config.alerts.chosen()
     named = ", ".join(found)
-    _require(len(found) <= 1, "alerts", named, "one of per_day, share, false_alarm and score")
+    one = "one of per_day, share, false_alarm and score, and null for the others"
+    _require(len(found) <= 1, "alerts", named, one)
     fits = not found or config.task == "fraud"
     _require(fits, f"task with alerts.{named}", config.task, "fraud")
     days = config.split.validation_days

@@ -43,13 +43,12 @@ class GatheredFraudModule(FraudModule):
         super().__init__()
         self.views = encoder
         views = len(encoder.views)
-        ordered = encoder.few_labels
-        self.embed = EventEmbedding(tokenizer, views, encoder.dim, ordered)
-        self.recall = EventEmbedding(tokenizer, views, encoder.memory, ordered)
+        self.embed = EventEmbedding(tokenizer, views, encoder.dim, ordered=True)
+        self.recall = EventEmbedding(tokenizer, views, encoder.memory, ordered=True)
         self.encoder = GatheredEncoder(encoder)
         self.head = fraud_head(encoder)
         # What each input says by itself needs no layers to be heard.
-        self.direct = nn.Linear(encoder.dim, 1, bias=False) if encoder.few_labels else None
+        self.direct = nn.Linear(encoder.dim, 1, bias=False)
         nn.init.constant_(self.head[-1].bias, FIRST_LOG_ODDS)  # type: ignore[arg-type]
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
@@ -117,10 +116,7 @@ class GatheredFraudModule(FraudModule):
         events = self.embed(*self._inputs(gatherer, targets))
         numbers = self._tensor(gatherer.stream.floats[targets])
         hidden = self.encoder.hidden(events, numbers, seen)
-        logits = self.head(self.encoder.norm(hidden))
-        if self.direct is not None:
-            logits = logits + self.direct(hidden)
-        return logits[:, 0]
+        return (self.head(self.encoder.norm(hidden)) + self.direct(hidden))[:, 0]
 
     def _inputs(self, gatherer: Gatherer, places: np.ndarray) -> tuple[Tensor, Tensor]:
         ids = gatherer.stream.ids[places].astype(np.int64)

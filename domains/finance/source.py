@@ -155,6 +155,10 @@ def _checks(raw: pl.DataFrame, schema: Schema, fresh: pl.Expr | None) -> dict[st
 def _known_names(raw: pl.DataFrame, wanted: Sequence[str]) -> str:
     """Which of the wanted columns a file has. Other names are only counted: those of a file
     without a header are its first row, identifiers and all."""
+    if len(raw.columns) == 1 and any(separator in raw.columns[0] for separator in ";\t|"):
+        return (
+            "one column only, and other signs than commas between its names: write it with commas"
+        )
     known = [column for column in wanted if column in raw.columns]
     others = len(raw.columns) - len(known)
     return f"{', '.join(known) or 'none of the columns of the schema'} and {others} others"

@@ -32,4 +32,4 @@ def test_a_fraud_training_begins_from_a_surprise_bundle(
     )
     assert begun.code == 0, begun.stderr
     assert begun.summary["init"]["taken"] > 30
-    assert begun.summary["init"]["new"] == 4  # two layers of the head
+    assert begun.summary["init"]["new"] == 5  # two layers of the head and the direct path

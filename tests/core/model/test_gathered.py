@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from core.errors import ConfigError
-from core.model.ages import DAILY, KNOTS, daily_features, fine_features, hat_sum, hats
+from core.model.ages import DAILY, KNOTS, daily_features, fine_features, hat_sum, hats, steps
 from core.model.gathered import GatheredConfig, GatheredEncoder
+from core.model.landmarks import DEVIATIONS, FEWEST, NARROWEST
 from core.model.slots import FEATURES, Seen, write_features
 from core.model.views import UNKNOWN, KeyedView
 
@@ -64,7 +65,9 @@ def by_definition(encoder, events, numbers, seen):
 
 
 def read_one(query, sink, number, view, t):
-    size, total, mass = view.keys.shape[-1], 0, 0
+    size, mass = view.keys.shape[-1], torch.zeros((), dtype=torch.float64)
+    total = torch.zeros(size + FEATURES, dtype=torch.float64)
+    beyond, weights = [], []
     for w in range(view.keys.shape[1]):
         if view.bias[t, w] == -math.inf:
             continue
@@ -75,12 +78,27 @@ def read_one(query, sink, number, view, t):
             query[:size] @ view.keys[t, w] / math.sqrt(size) + query[size:] @ age + view.bias[t, w]
         )
         mass = mass + weight
-        total = total + weight * torch.cat([view.values[t, w], age])
-    values, carried, age = (total / mass).split([size, len(number), len(age)])
-    steps = hats(age[-1], DAILY)
+        total = total + weight * torch.cat([view.values[t, w, :size], age])
+        beyond.append(number - view.values[t, w, size:])
+        weights.append(weight)
+    values, age = (total / mass).split([size, len(age)])
     scaled = torch.cat([age[:-1], age[-1:] / 14])
-    found = torch.cat([values, scaled, number - carried, steps])
+    alone = torch.zeros(len(number) * len(DEVIATIONS), dtype=torch.float64)
+    others = len(weights) - 1
+    told = compared(beyond[:others], weights[:others], mass) if others else alone
+    found = torch.cat([values, scaled, told, hats(age[-1], DAILY)])
     return torch.cat([found * torch.sigmoid(mass.log() - sink), mass.log()[None] / 4])
+
+
+def compared(beyond, weights, mass):
+    """Differences from the mean of the other events, then standard scores; weak where a head looked
+    at hardly any of them."""
+    beyond, weights = torch.stack(beyond), torch.stack(weights)
+    share = weights / weights.sum()
+    mean = (share[:, None] * beyond).sum(0)
+    spread = ((share[:, None] * (beyond - mean) ** 2).sum(0) + NARROWEST**2).sqrt()
+    scores = steps(torch.asinh(mean / spread), DEVIATIONS).flatten()
+    return torch.cat([mean, scores]) * (weights.sum() / mass / FEWEST).clamp_max(1)
 
 
 def test_values_and_gradients_equal_the_definition():

@@ -131,6 +131,12 @@ def test_a_file_without_a_header_does_not_show_its_first_row(table, tmp_path, sc
     assert not any(cell in str(error.value) for cell in table.row(0) if len(cell or "") > 2)
 
 
+def test_fields_separated_by_other_signs_are_told(table, tmp_path, score_file):
+    table.write_csv(tmp_path / "in.csv", separator=";")
+    with pytest.raises(DataContractError, match="other signs than commas"):
+        score_file(tmp_path / "in.csv", tmp_path / "out.csv")
+
+
 def test_repeated_ids_are_set_aside(table, tmp_path, score_file):
     pl.concat([table, table.head(2)]).write_csv(tmp_path / "in.csv")
     summary = score_file(tmp_path / "in.csv", tmp_path / "out.csv")

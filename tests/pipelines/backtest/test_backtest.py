@@ -127,6 +127,21 @@ def test_killed_twice_it_ends_as_if_it_had_not_been(
     assert again.summary["metrics"] == ended.summary["metrics"]
 
 
+def test_no_identifier_is_in_a_run_a_bundle_or_a_back_test(town: Path, walked: Path) -> None:
+    frame = pl.read_parquet(town / "transactions.parquet")
+    names = set(frame["card_id"]) | set(frame["terminal_id"])
+    folders = (town / "runs/finance/latest", walked)
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert any(path.name == "model.safetensors" for path in files)
+    for path in files:
+        if path.suffix == ".parquet":
+            texts = pl.read_parquet(path).select(pl.col(pl.String))
+            assert not any(names & set(texts[column]) for column in texts.columns), path
+        else:
+            held = path.read_bytes()
+            assert not any(name.encode() in held for name in names), path
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
