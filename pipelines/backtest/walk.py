@@ -115,6 +115,8 @@ def _floors(walk: Walk, fold: Fold) -> dict[str, pl.DataFrame]:
 def _trained(walk: Walk, day: date, folder: Path, before: Path) -> tuple[Path, str | None]:
     """A bundle that knows what was known when that day began; where that is too little, the one
     before, and why."""
+    from core.bundle import load_bundle
+
     assert walk.lesson is not None
     settings = walk.domain.as_of(walk.settings, day)
     source = walk.domain.open(settings, "train")
@@ -123,6 +125,13 @@ def _trained(walk: Walk, day: date, folder: Path, before: Path) -> tuple[Path, s
         fold = task.folds(source)[-1]
         # What it would be judged by is not needed: the weeks to come judge it.
         fold = replace(fold, test=fold.test.clear())
+        now = walk.task.in_service(walk.source, load_bundle(before).label_intervals)
+        then = walk.task.in_service(walk.source, task.label_intervals(source, fold))
+        if now is not None and then is not None and then <= now:
+            return before, (
+                "a new one would know no later labels: those that would judge it are held back "
+                "(config.split.retrain_days)"
+            )
         encoder, seed = walk.bundle.encoder, walk.lesson.seed
         learn(
             Lesson(

@@ -163,3 +163,13 @@ def test_stretches_are_weeks_or_months() -> None:
     assert stretches(weeks, "weekly") == [[week] for week in weeks]
     for of_months in ("monthly", "never"):
         assert stretches(weeks, of_months) == [weeks[:2], weeks[2:]]
+
+
+def test_a_model_that_would_know_no_later_labels_takes_nobodys_place(
+    town: Path, tmp_path: Path
+) -> None:
+    asked = ("config.split.retrain_days=25", "backtest.until=2024-03-11")
+    outcome = walk(town, tmp_path, *WALK, *asked)
+    assert (outcome.code, outcome.summary["trained"]) == (0, 0), outcome.stderr
+    page = (Path(outcome.summary["run"]) / "report.html").read_text()
+    assert "would know no later labels" in page
