@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.model.ages import DAILY, hat_sum
-from core.model.landmarks import SCORED, against_others, landmark_width, landmarks
+from core.model.landmarks import SCORED, against_others, landmark_width, landmarks, moments
 from core.model.slots import FEATURES, LOG2E, STATES, Seen, Slots
 from core.model.views import LEGITIMATE, POSITIVE, Views
 
@@ -142,19 +142,20 @@ class GatheredRound(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
         self._start()
 
-    def forward(self, hidden: Tensor, numbers: Tensor, seen: Sequence[Slots]) -> Tensor:
-        """[T, D] hidden states and [T, C] numbers of the targets -> [T, D]."""
+    def forward(self, hidden: Tensor, seen: Sequence[Slots], apart: Sequence[Tensor]) -> Tensor:
+        """[T, D] hidden states of the targets, and of each view its slots and their `moments`
+        [T, W, 1 + 2 C] -> [T, D]."""
         query = self.query(self.norm(hidden)).unflatten(1, (self.config.heads, -1))
         query = query * self.scale.to(query.dtype)
         deal = [self.config.heads_of(v) for v in range(len(seen))]
-        views = zip(query.split(deal, dim=1), seen, strict=True)
-        parts = [self._read(*view, numbers) for view in views]
+        views = zip(query.split(deal, dim=1), seen, apart, strict=True)
+        parts = [self._read(*view) for view in views]
         found = _Found(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
         hidden = hidden + self.dropout(self._told(found))
         return hidden + self.dropout(self.ffn(hidden))
 
-    def _read(self, query: Tensor, seen: Slots, numbers: Tensor) -> _Found:
-        """Query [T, H, E + A] and numbers [T, C]."""
+    def _read(self, query: Tensor, seen: Slots, apart: Tensor) -> _Found:
+        """Query [T, H, E + A] and `moments` [T, W, 1 + 2 C]."""
         asked = seen.content[..., : query.shape[-1]]
         score = torch.baddbmm(seen.bias[:, None], query, asked.mT)
         top = score.detach().amax(dim=-1, keepdim=True)
@@ -163,21 +164,23 @@ class GatheredRound(nn.Module):
         total = weight.sum(dim=-1, keepdim=True)
         told = seen.content.shape[-1] - self.config.carried
         read = torch.bmm(weight, seen.content[..., self.config.head_size : told])
-        compared = against_others(numbers, weight / total, seen.content[..., told:])
+        compared = against_others(torch.bmm(weight, apart), total)
         return _Found(read, total, (top + torch.log2(total)) / LOG2E, compared)
 
     def _told(self, found: _Found) -> Tensor:
         """[T, D] of what heads found."""
         gate = torch.sigmoid(found.mass - self.sink[:, None])
-        dense, daily = self._weights()
+        *dense, daily = self._weights()
         parts = [found.read * (gate / found.total), gate * found.compared, found.mass]
-        told = F.linear(torch.cat([part.flatten(1) for part in parts], dim=1), dense, self.out.bias)
+        told = self.out.bias
+        for part, weight in zip(parts, dense, strict=True):
+            told = torch.addmm(told, part.flatten(1), weight.T)
         if self.config.few_labels:
             return told
         age = found.read[..., FEATURES - 1] / found.total[..., 0]
         return told + hat_sum(age, gate[..., 0], daily)
 
-    def _weights(self) -> tuple[Tensor, Tensor]:
+    def _weights(self) -> tuple[Tensor, ...]:
         """Of `out`: [D, ...] for means in the order of slots, for compared numbers and for masses,
         and [H, days, D] for the mean age day by day."""
         size, compared = self.config.head_size, self.config.carried * SCORED
@@ -185,8 +188,8 @@ class GatheredRound(nn.Module):
         weight = self.out.weight.unflatten(1, (self.config.heads, -1))
         values, features, age, numbers, daily, mass = weight.split(widths, dim=-1)
         means = torch.cat([features, age / FORTNIGHT, values], dim=-1)
-        dense = [part.flatten(1) for part in (means, numbers, mass / 4)]
-        return torch.cat(dense, dim=1), daily.permute(1, 2, 0)
+        dense = (part.flatten(1) for part in (means, numbers, mass / 4))
+        return *dense, daily.permute(1, 2, 0)
 
     @torch.no_grad()
     def _start(self) -> None:
@@ -249,8 +252,10 @@ class GatheredEncoder(nn.Module):
                 for one, view in zip(seen, self.config.views, strict=True)
             ]
             hidden = hidden + self.landmarks(torch.cat(marks, dim=-1))
+        carried = (one.content[..., one.content.shape[-1] - numbers.shape[-1] :] for one in seen)
+        apart = [moments(numbers, c) for c in carried]
         for layer in cast("list[GatheredRound]", list(self.rounds)):
-            hidden = layer(hidden, numbers, seen)
+            hidden = layer(hidden, seen, apart)
         return hidden
 
 

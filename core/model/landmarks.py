@@ -66,26 +66,34 @@ def landmarks(ages: Tensor, days: Tensor, states: Tensor, there: Tensor, labels:
     return torch.cat([*found, open_run, *counts], dim=-1)
 
 
-def against_others(numbers: Tensor, share: Tensor, carried: Tensor) -> Tensor:
+def moments(numbers: Tensor, carried: Tensor) -> Tensor:
+    """[T, W, 1 + 2 C] of every slot but the target's own, the last: one, how far the target's
+    numbers [T, C] lie beyond the slot's [T, W, C], and the squares of that."""
+    _, slots, size = carried.shape
+    found = carried.new_empty(len(carried), 1 + 2 * size, slots)
+    # From the target's numbers on, because squares of large ones would swallow a small spread.
+    beyond = numbers[:, :, None] - carried.mT
+    found[:, 0], found[:, 1 : 1 + size], found[:, 1 + size :] = 1, beyond, beyond**2
+    found[:, :, -1] = 0
+    return found.mT
+
+
+def against_others(sums: Tensor, total: Tensor) -> Tensor:
     """How a target's numbers stand among those of the other events that heads looked at.
 
     Args:
-        numbers: [T, C] of the targets.
-        share: [T, H, W] of what each head looked at; the target itself in the last slot.
-        carried: [T, W, C].
+        sums: [T, H, 1 + 2 C] of `moments` by the weights of each head.
+        total: [T, H, 1] weights, the target's own included.
 
     Returns:
         [T, H, C * SCORED]: differences from the others' mean, then steps of standard scores.
     """
-    others = share[..., :-1]
-    total = others.sum(dim=-1, keepdim=True)
-    others = others / total.clamp_min(1e-6)
-    # From the target's numbers on, because squares of large ones would swallow a small spread.
-    beyond = numbers[:, None] - carried[:, :-1]
-    difference = torch.bmm(others, beyond)
-    spread = ((torch.bmm(others, beyond**2) - difference**2).clamp_min(0) + NARROWEST**2).sqrt()
+    share = sums[..., :1] / total
+    means = sums[..., 1:] / (total * share.clamp_min(1e-6))
+    difference, square = means.chunk(2, dim=-1)
+    spread = ((square - difference**2).clamp_min(0) + NARROWEST**2).sqrt()
     scores = steps(torch.asinh(difference / spread), DEVIATIONS)
-    return torch.cat([difference, scores.flatten(-2)], dim=-1) * (total / FEWEST).clamp_max(1)
+    return torch.cat([difference, scores.flatten(-2)], dim=-1) * (share / FEWEST).clamp_max(1)
 
 
 def _least(values: Tensor, which: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def write_features(content: Tensor, size: int, ages: Tensor, days: Tensor, state
     """Into the content of slots, whose keys are `size` wide; without gradient."""
     flat, fine = content.view(-1, content.shape[-1]), size + FEATURES - FINE
     row = _row(days, states).flatten()
-    torch.index_select(_dated(ages), 0, row, out=flat[:, size:fine])
+    flat[:, size:fine] = _dated(ages).index_select(0, row)
     for place, feature in enumerate(fine_features(ages)):
         content[..., fine + place] = feature
 

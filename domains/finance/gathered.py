@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.model.gathered import GatheredConfig, GatheredEncoder
-from core.model.slots import Seen, Slots
+from core.model.slots import FEATURES, Seen, Slots
 from core.model.views import NO_EVENT
 from domains.finance.batches import Gatherer
 from domains.finance.memory import ViewMemory
@@ -20,7 +20,7 @@ from domains.finance.tokens import FinanceTokenizer
 
 FIRST_LOG_ODDS = -5.0
 """Frauds are rare, and a network that starts from there needs not learn it."""
-SLOTS = 1 << 14
+SLOTS = 1 << 16
 """Window slots that scoring lays out at a time: what they hold fits into a core's own cache."""
 
 
@@ -83,8 +83,9 @@ class GatheredFraudModule(FraudModule):
     def _memory(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> ViewMemory:
         def embed(places: np.ndarray, states: np.ndarray) -> Tensor:
             events = self.recall(*self._inputs(gatherer, places))
-            pair = self.encoder.remember(view, events, self._tensor(states))
-            return torch.cat([*pair, self._tensor(gatherer.stream.floats[places])], dim=-1)
+            keys, values = self.encoder.remember(view, events, self._tensor(states))
+            carried = self._tensor(gatherer.stream.floats[places])
+            return torch.cat([keys, keys.new_zeros(len(keys), FEATURES), values, carried], dim=-1)
 
         look, size = self.views.views[view], self.encoder.config.head_size
         return ViewMemory(gatherer, view, look, targets, size, embed)

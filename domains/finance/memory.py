@@ -2,7 +2,8 @@
 and every window is a stretch of it.
 
 Shapes: T targets, W slots of a window, M events that any target sees, R rows of memory (an event
-has one for each label state in which it is seen), E width of keys and values, C carried numbers.
+has one for each label state in which it is seen), E width of keys and values, A features, C carried
+numbers.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.model.slots import FEATURES, Slots, write_features
+from core.model.slots import Slots, write_features
 from core.model.views import KeyedView
 from domains.finance.batches import Gatherer
 from domains.finance.stream import DAY, UNKNOWN_LABEL
 
 Embed = Callable[[np.ndarray, np.ndarray], Tensor]
-"""Stream places and label states [R] -> keys, values and carried numbers [R, 2 E + C]."""
+"""Stream places and label states [R] -> what slots hold [R, E + A + E + C], features left empty."""
 
 NEVER, FOREVER = -(1 << 62), 1 << 62
 EVENTS = 1 << 12
@@ -86,10 +87,7 @@ class ViewMemory:
         at, now = self.at[chosen], time[:, None]
         known = self.due[at] <= now
         row = (self.row[at] + known * self.twice[at]).flatten()
-        content = self.rows.new_empty(*known.shape, FEATURES + self.rows.shape[1])
-        flat = content.view(len(row), -1)
-        torch.index_select(self.rows[:, : self.size], 0, row, out=flat[:, : self.size])
-        torch.index_select(self.rows[:, self.size :], 0, row, out=flat[:, self.size + FEATURES :])
+        content = self.rows.index_select(0, row).unflatten(0, known.shape)
         # What stands before a key's first event may be later than the target.
         ages = ((now - self.time[at]) / DAY).float().clamp_(min=0)
         states = torch.where(known, self.label[at], UNKNOWN_LABEL)
@@ -101,8 +99,8 @@ class ViewMemory:
 def _remembered(
     gatherer: Gatherer, targets: np.ndarray, events: np.ndarray, label: np.ndarray, embed: Embed
 ) -> tuple[Tensor, np.ndarray]:
-    """Rows of memory [R, 2 E + C], and how many [M] an event has: its label unknown, then known,
-    each where a target may see it so."""
+    """Rows of memory [R, E + A + E + C], and how many [M] an event has: its label unknown, then
+    known, each where a target may see it so."""
     stream, delay = gatherer.stream, gatherer.delay
     now, time = stream.time[targets], stream.time[events]
     known = (label != UNKNOWN_LABEL) & (time <= now.max(initial=NEVER) - delay)

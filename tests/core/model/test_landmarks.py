@@ -9,7 +9,14 @@ import torch
 
 from core.model.ages import DAILY, steps
 from core.model.gathered import GatheredConfig, GatheredEncoder
-from core.model.landmarks import DEVIATIONS, NARROWEST, against_others, landmark_width, landmarks
+from core.model.landmarks import (
+    DEVIATIONS,
+    NARROWEST,
+    against_others,
+    landmark_width,
+    landmarks,
+    moments,
+)
 from core.model.slots import Seen
 from core.model.views import LEGITIMATE, POSITIVE, UNKNOWN, KeyedView
 
@@ -81,7 +88,7 @@ def test_the_target_itself_is_no_part_of_what_it_is_scored_against():
     carried = torch.randn(3, 6, 2, dtype=torch.float64)
     carried[:, -1] = numbers
     share = torch.rand(3, 4, 6, dtype=torch.float64).softmax(-1)
-    found = against_others(numbers, share, carried)
+    found = against_others(share @ moments(numbers, carried), share.new_ones(3, 4, 1))
     others = share[..., :-1] / share[..., :-1].sum(-1, keepdim=True)
     mean = others @ carried[:, :-1]
     spread = (others @ carried[:, :-1] ** 2 - mean**2 + NARROWEST**2).sqrt()
@@ -92,7 +99,8 @@ def test_the_target_itself_is_no_part_of_what_it_is_scored_against():
 
 def test_a_target_without_history_is_scored_against_nothing():
     share = torch.tensor([[[0.0, 0.0, 1.0]]])
-    found = against_others(torch.tensor([[7.0]]), share, torch.tensor([[[1.0], [2.0], [7.0]]]))
+    apart = moments(torch.tensor([[7.0]]), torch.tensor([[[1.0], [2.0], [7.0]]]))
+    found = against_others(share @ apart, torch.ones(1, 1, 1))
     assert not found.any()
 
 
