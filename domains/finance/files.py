@@ -12,11 +12,11 @@ import polars as pl
 
 from core.errors import ConfigError
 from domains.finance.clock import cell
+from domains.finance.formats import EXPECTED, check_file, suffix
 from domains.finance.schema import Schema
 from domains.finance.source import judge, refuse_bad, scan_raw, sha256, told
 
 BATCH_ROWS = 100_000
-SUFFIXES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -133,21 +133,19 @@ class TransactionFiles:
         if not rows:
             return pl.DataFrame(schema={"row": pl.Int64, "table": pl.Int32})
         again = ~pl.col("id").is_first_distinct() & pl.col("id").is_not_null()
-        with told(tables[0].path if len(tables) == 1 else self.path):
+        with told(*(table.path for table in tables)):
             found = pl.concat(rows).filter(again).select("row", "table").collect(engine="streaming")
         return found
 
 
 def _tables(path: Path) -> list[Table]:
     if not path.is_dir():
-        scan_raw(path)
+        check_file(path)
         return [Table(path, path.name)]
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = sorted(p for p in path.rglob("*") if suffix(p) and p.is_file())
     shown = [p for p in files if not any(part[0] in "._" for part in p.relative_to(path).parts)]
     if not shown:
-        raise ConfigError(
-            f"{path}: found no file in {' or '.join(SUFFIXES)}, expected at least one"
-        )
+        raise ConfigError(f"{path}: found no file in {EXPECTED}; expected at least one")
     return [Table(p, str(p.relative_to(path)), _constants(p.relative_to(path))) for p in shown]
 
 

@@ -11,10 +11,9 @@ import polars as pl
 
 from core.errors import ConfigError, DataContractError
 from domains.finance.clock import cell
+from domains.finance.formats import EXPECTED, suffix
 from domains.finance.schema import Schema
 from domains.finance.source import BAD_SHARE, judge, read_raw, refuse_bad, sha256
-
-SUFFIXES = (".parquet", ".csv")
 
 
 class TransactionSource:
@@ -89,21 +88,21 @@ class TransactionSource:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The file, the CSV and Parquet files of the folder, or those that the glob names; by name.
+    """The file, the files of the folder in a known format, or those that the glob names; by name.
 
     Raises:
         ConfigError: there is none.
     """
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
+        found = [p for p in path.iterdir() if suffix(p)]
     elif path.exists():
         found = [path]
     else:
         found = [Path(p) for p in glob.glob(str(path))]
     if not found:
         raise ConfigError(
-            f"domain.data.path: found no file at {path}, expected a CSV or Parquet file, a folder "
-            "of such files or a glob"
+            f"domain.data.path: found no file at {path}, expected a file, a folder or a glob "
+            f"of files in {EXPECTED}"
         )
     return sorted(found)
 
