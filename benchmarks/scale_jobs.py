@@ -20,8 +20,9 @@ from core.bundle import write_bundle
 from core.calibration import Calibration
 from core.model.encoder import EncoderConfig
 from domains.finance import domain as finance
-from domains.finance.config import FinanceConfig, FinanceData
+from domains.finance.config import FinanceConfig, FinanceData, View
 from domains.finance.labelled import TransactionSource
+from domains.finance.output import ROW_GROUP
 from domains.finance.schema import named_schema
 from domains.finance.simulate import simulate_transactions
 from domains.genomics import domain as genomics
@@ -58,21 +59,41 @@ def transactions(folder: Path, sizes: Sizes) -> Scoring:
     """Copies of a simulated stretch of 60 days, one after the other, of the same cards and
     terminals; the model is the one that `domain=finance` trains by default."""
     data = FinanceData(customers=sizes.customers, terminals=sizes.terminals, days=DAYS)
-    stretch = simulate_transactions(data)
-    copies = [
-        stretch.with_columns(
-            pl.format("{}-{}", pl.lit(copy), "transaction_id").alias("transaction_id"),
-            pl.col("time") + timedelta(days=DAYS * copy),
-        )
-        for copy in range(-(-sizes.transactions // len(stretch)))
-    ]
     path = folder / "transactions.parquet"
-    pl.concat(copies).head(sizes.transactions).write_parquet(path)
+    write_copies(simulate_transactions(data), DAYS, sizes.transactions, path)
     config = FinanceConfig(data=FinanceData("files", str(path), "simulated"))
     source, task = TransactionSource(path, named_schema(config.data)), finance.task(config)
     tokenizer = task.fit_tokenizer(source, source.events["row"].head(50_000))
     encoder = EncoderConfig(dim=48, layers=2, heads=4, ffn=4, pattern=Window(4096))
     return _scoring("finance", task, tokenizer, encoder, finance.carried(config), path, ".parquet")
+
+
+def write_copies(stretch: pl.DataFrame, days: int, rows: int, path: Path) -> None:
+    """Copies of so many days, one after the other, until there are enough rows; in the memory of
+    a few."""
+    copies = [
+        stretch.lazy().with_columns(
+            pl.format("{}-{}", pl.lit(copy), "transaction_id").alias("transaction_id"),
+            pl.col("time") + timedelta(days=days * copy),
+        )
+        for copy in range(-(-rows // len(stretch)))
+    ]
+    pl.concat(copies).head(rows).sink_parquet(path, row_group_size=ROW_GROUP)
+
+
+def handbook_sized(learned: Path, input: Path) -> Scoring:
+    """Our model at the size of experiment=handbook.
+
+    Args:
+        learned: transactions that its tokenizer is fitted on.
+    """
+    views = [View(["customer"], 64), View(["terminal"], 64)]
+    config = FinanceConfig(data=FinanceData("files", str(learned), "simulated"), views=views)
+    source, task = TransactionSource(learned, named_schema(config.data)), finance.task(config)
+    tokenizer = task.fit_tokenizer(source, source.events["row"])
+    encoder = EncoderConfig(dim=64, layers=2, heads=16, ffn=4, pattern=Window(4096))
+    carried = finance.carried(config)
+    return _scoring("finance", task, tokenizer, encoder, carried, input, ".parquet")
 
 
 def variants(folder: Path, sizes: Sizes) -> Scoring | None:

@@ -30,7 +30,7 @@ from core.calibration import Calibration
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
 
-FORMAT = 2
+FORMAT = 3
 _REQUIRED = {
     "format": int,
     "domain": str,

@@ -23,3 +23,12 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, _MOST))
+
+
+def give_back_memory() -> bool:
+    """What is free goes back to the system now, for the processes beside this one. Returns as
+    `keep_freed_memory` does."""
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    ctypes.CDLL(None).malloc_trim(0)
+    return True

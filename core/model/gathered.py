@@ -13,18 +13,20 @@ H heads of a view, A features of age and label state, C carried numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import ConfigError
-from core.model.ages import AGE_FEATURES, DAILY, age_features, hats
+from core.model.ages import DAILY, hat_sum
 from core.model.landmarks import SCORED, against_others, landmark_width, landmarks
-from core.model.views import LEGITIMATE, POSITIVE, UNKNOWN, Views
+from core.model.slots import FEATURES, LOG2E, STATES, Seen, Slots
+from core.model.views import LEGITIMATE, POSITIVE, Views
 
 STARTS = (
     (2.0, None),
@@ -42,8 +44,11 @@ events: where a run of known positives began says as much as where it ended."""
 ASIDE = -8.0
 """Score of an event in another state than a head starts by looking at."""
 
-STATES = 3
-FEATURES = STATES + AGE_FEATURES
+NOTHING = -60.0
+"""Binary logarithm of a share that is none: products of much smaller ones are slow to make."""
+
+FORTNIGHT = 14
+"""Days: a mean age in fortnights is of order one as the other features are."""
 
 
 @dataclass(frozen=True)
@@ -78,31 +83,14 @@ class GatheredConfig(Views):
         return self.carried * SCORED + (0 if self.few_labels else len(DAILY))
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the targets see through one view.
+class _Found(NamedTuple):
+    """What heads found: sums of what they read [T, H, A + E] and of their weights [T, H, 1], the
+    logarithms of their masses [T, H, 1], and the target's numbers compared [T, H, C * SCORED]."""
 
-    Args:
-        keys, values: [T, W, E], from `GatheredEncoder.remember`.
-        carried: [T, W, C].
-        ages: [T, W] days.
-        days: [T, W] int64 midnights in between.
-        states: [T, W] int64 label states as the target may see them.
-        bias: [T, W] added to scores: -inf where there is no event. The last slot, the target
-            itself, is never empty.
-    """
-
-    keys: Tensor
-    values: Tensor
-    carried: Tensor
-    ages: Tensor
-    days: Tensor
-    states: Tensor
-    bias: Tensor
-
-
-_View = tuple[Seen, Tensor]
-"""What a view shows, and its features [T, W, A], age in days the last."""
+    read: Tensor
+    total: Tensor
+    mass: Tensor
+    compared: Tensor
 
 
 class Remember(nn.Module):
@@ -128,6 +116,9 @@ class Remember(nn.Module):
 class GatheredRound(nn.Module):
     """Pre-norm attention over every view, then a feed-forward layer."""
 
+    scale: Tensor
+    """[E + A] of queries: content by its width, and all to binary logarithms."""
+
     def __init__(self, config: GatheredConfig) -> None:
         super().__init__()
         self.config = config
@@ -146,34 +137,56 @@ class GatheredRound(nn.Module):
             nn.Linear(config.ffn, config.dim),
         )
         self.dropout = nn.Dropout(config.dropout)
+        scale = torch.full((width,), LOG2E, dtype=torch.float64)
+        scale[: config.head_size] *= config.head_size**-0.5
+        self.register_buffer("scale", scale, persistent=False)
         self._start()
 
-    def forward(self, hidden: Tensor, numbers: Tensor, seen: Sequence[_View]) -> Tensor:
+    def forward(self, hidden: Tensor, numbers: Tensor, seen: Sequence[Slots]) -> Tensor:
         """[T, D] hidden states and [T, C] numbers of the targets -> [T, D]."""
-        query = self.query(self.norm(hidden)).view(len(hidden), self.config.heads, -1)
+        query = self.query(self.norm(hidden)).unflatten(1, (self.config.heads, -1))
+        query = query * self.scale.to(query.dtype)
         deal = [self.config.heads_of(v) for v in range(len(seen))]
-        parts = zip(query.split(deal, dim=1), self.sink.split(deal), seen, strict=True)
-        read = torch.cat([self._read(*part, numbers) for part in parts], dim=1)
-        hidden = hidden + self.dropout(self.out(read.flatten(1)))
+        views = zip(query.split(deal, dim=1), seen, strict=True)
+        parts = [self._read(*view, numbers) for view in views]
+        found = _Found(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
+        hidden = hidden + self.dropout(self._told(found))
         return hidden + self.dropout(self.ffn(hidden))
 
-    def _read(self, query: Tensor, sink: Tensor, view: _View, numbers: Tensor) -> Tensor:
-        """[T, H, E + A] -> [T, H, E + A + compared + 1]."""
-        seen, features = view
-        content, when = query.split([self.config.head_size, FEATURES], dim=-1)
-        scale = self.config.head_size**-0.5
-        score = torch.baddbmm(seen.bias[:, None], content, seen.keys.mT, alpha=scale)
-        score = score + torch.bmm(when, features.mT)
-        mass = torch.logsumexp(score, dim=-1, keepdim=True)
-        share = torch.exp(score - mass)
-        read, mean = torch.bmm(share, seen.values), torch.bmm(share, features)
-        compared = against_others(numbers, share, seen.carried)
-        if not self.config.few_labels:
-            compared = torch.cat([compared, hats(mean[..., -1], DAILY)], dim=-1)
-        # In fortnights, of order one as the other features are.
-        scaled = torch.cat([mean[..., :-1], mean[..., -1:] / 14], dim=-1)
-        found = torch.cat([read, scaled, compared], dim=-1)
-        return torch.cat([found * torch.sigmoid(mass - sink[:, None]), mass / 4], dim=-1)
+    def _read(self, query: Tensor, seen: Slots, numbers: Tensor) -> _Found:
+        """Query [T, H, E + A] and numbers [T, C]."""
+        asked = seen.content[..., : query.shape[-1]]
+        score = torch.baddbmm(seen.bias[:, None], query, asked.mT)
+        top = score.detach().amax(dim=-1, keepdim=True)
+        # Powers of two, because the natural exponential is slow where it underflows.
+        weight = torch.exp2(F.threshold(score - top, NOTHING, -math.inf))
+        total = weight.sum(dim=-1, keepdim=True)
+        told = seen.content.shape[-1] - self.config.carried
+        read = torch.bmm(weight, seen.content[..., self.config.head_size : told])
+        compared = against_others(numbers, weight / total, seen.content[..., told:])
+        return _Found(read, total, (top + torch.log2(total)) / LOG2E, compared)
+
+    def _told(self, found: _Found) -> Tensor:
+        """[T, D] of what heads found."""
+        gate = torch.sigmoid(found.mass - self.sink[:, None])
+        dense, daily = self._weights()
+        parts = [found.read * (gate / found.total), gate * found.compared, found.mass]
+        told = F.linear(torch.cat([part.flatten(1) for part in parts], dim=1), dense, self.out.bias)
+        if self.config.few_labels:
+            return told
+        age = found.read[..., FEATURES - 1] / found.total[..., 0]
+        return told + hat_sum(age, gate[..., 0], daily)
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        """Of `out`: [D, ...] for means in the order of slots, for compared numbers and for masses,
+        and [H, days, D] for the mean age day by day."""
+        size, compared = self.config.head_size, self.config.carried * SCORED
+        widths = [size, FEATURES - 1, 1, compared, self.config.compared - compared, 1]
+        weight = self.out.weight.unflatten(1, (self.config.heads, -1))
+        values, features, age, numbers, daily, mass = weight.split(widths, dim=-1)
+        means = torch.cat([features, age / FORTNIGHT, values], dim=-1)
+        dense = [part.flatten(1) for part in (means, numbers, mass / 4)]
+        return torch.cat(dense, dim=1), daily.permute(1, 2, 0)
 
     @torch.no_grad()
     def _start(self) -> None:
@@ -221,29 +234,24 @@ class GatheredEncoder(nn.Module):
         Returns:
             [T, D].
         """
-        return self.norm(self.hidden(events, numbers, seen))
+        return self.norm(self.hidden(events, numbers, self.laid_out(seen)))
 
-    def hidden(self, events: Tensor, numbers: Tensor, seen: Sequence[Seen]) -> Tensor:
+    def laid_out(self, seen: Sequence[Seen]) -> list[Slots]:
+        views = zip(seen, self.config.views, strict=True)
+        return [one.laid_out(view.labels) for one, view in views]
+
+    def hidden(self, events: Tensor, numbers: Tensor, seen: Sequence[Slots]) -> Tensor:
         """[T, D] as in `forward`, before the last norm."""
-        pairs = [*zip(seen, self.config.views, strict=True)]
-        views = [(one, _features(one, view.labels)) for one, view in pairs]
         hidden = events
         if self.config.few_labels:
             marks = [
                 landmarks(one.ages, one.days, one.states, one.bias > -torch.inf, view.labels)
-                for one, view in pairs
+                for one, view in zip(seen, self.config.views, strict=True)
             ]
             hidden = hidden + self.landmarks(torch.cat(marks, dim=-1))
         for layer in cast("list[GatheredRound]", list(self.rounds)):
-            hidden = layer(hidden, numbers, views)
+            hidden = layer(hidden, numbers, seen)
         return hidden
-
-
-def _features(seen: Seen, labels: bool) -> Tensor:
-    """[T, W, A]."""
-    states = seen.states if labels else torch.full_like(seen.states, UNKNOWN)
-    states = F.one_hot(states, STATES).to(seen.ages.dtype)
-    return torch.cat([states, age_features(seen.ages, seen.days)], dim=-1)
 
 
 def _starts(config: GatheredConfig) -> Iterator[tuple[float, int | None]]:

@@ -7,22 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
+from core.model.gathered import GatheredConfig, GatheredEncoder
+from core.model.slots import Seen, Slots
 from core.model.views import NO_EVENT
 from domains.finance.batches import Gatherer
+from domains.finance.memory import ViewMemory
 from domains.finance.model import EventEmbedding, FraudModule, fraud_head
-from domains.finance.stream import DAY, UNKNOWN_LABEL, Stream, visible_label
+from domains.finance.stream import DAY, Stream, visible_label
 from domains.finance.tokens import FinanceTokenizer
 
 FIRST_LOG_ODDS = -5.0
 """Frauds are rare, and a network that starts from there needs not learn it."""
-SLOTS = 1 << 18
-"""Window slots that scoring lays out at a time."""
-EVENTS = 1 << 17
-"""Memory events that scoring embeds at a time."""
+SLOTS = 1 << 14
+"""Window slots that scoring lays out at a time: what they hold fits into a core's own cache."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class GatheredFraudModule(FraudModule):
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
         return self._judge(gatherer, targets, self._sight(gatherer, targets))
 
-    def _sight(self, gatherer: Gatherer, targets: np.ndarray) -> list[Seen]:
+    def _sight(self, gatherer: Gatherer, targets: np.ndarray) -> list[Slots]:
         """What the targets see through every view, embedded for them alone."""
         seen = []
         for view in range(len(self.views.views)):
@@ -65,35 +64,30 @@ class GatheredFraudModule(FraudModule):
             pair = self.encoder.remember(view, events, states)
             keys, values = (part.view(*look.places.shape, -1) for part in pair)
             seen.append(self._seen(gatherer, targets, look, keys, values))
-        return seen
+        return self.encoder.laid_out(seen)
 
     def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
         gatherer = Gatherer(stream, delay)
-        tables = [self._table(gatherer, view) for view in range(len(self.views.views))]
-        widest = max(w or len(stream) for w in self.windows())
-        step = max(1, SLOTS // min(widest, len(stream)))
-        found = [torch.empty((0, *self.outputs), device=self.device)]
+        found = torch.empty((len(places), *self.outputs), device=self.device)
+        memories = [self._memory(gatherer, view, places) for view in range(len(self.views.views))]
+        step = max(1, SLOTS // max(memory.width for memory in memories))
         for start in range(0, len(places), step):
-            targets, seen = places[start : start + step], []
-            for view, table in enumerate(tables):
-                look = self._look(gatherer, view, targets)
-                known = look.states != UNKNOWN_LABEL
-                rows = self._tensor(2 * np.maximum(look.places, 0) + known)
-                keys, values = F.embedding(rows, table).chunk(2, dim=-1)
-                seen.append(self._seen(gatherer, targets, look, keys, values))
-            found.append(self._judge(gatherer, targets, seen))
-        return torch.cat(found)
+            chosen = memories[0].order[start : start + step]
+            targets, at = places[chosen], self._tensor(chosen)
+            time = self._tensor(stream.time[targets].astype(np.float64))
+            day = self._tensor(stream.day[targets])
+            seen = [memory.see(at, time, day) for memory in memories]
+            found[at] = self._judge(gatherer, targets, seen)
+        return found
 
-    def _table(self, gatherer: Gatherer, view: int) -> Tensor:
-        """[2 n, 2 E] keys and values of every event, its label unknown, then known."""
-        stream, parts = gatherer.stream, []
-        for start in range(0, len(stream), EVENTS):
-            places = np.arange(start, min(start + EVENTS, len(stream))).repeat(2)
-            states = np.full(len(places), UNKNOWN_LABEL, dtype=np.int64)
-            states[1::2] = stream.label[places[1::2]]
+    def _memory(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> ViewMemory:
+        def embed(places: np.ndarray, states: np.ndarray) -> Tensor:
             events = self.recall(*self._inputs(gatherer, places))
-            parts.append(torch.cat(self.encoder.remember(view, events, self._tensor(states)), -1))
-        return torch.cat(parts)
+            pair = self.encoder.remember(view, events, self._tensor(states))
+            return torch.cat([*pair, self._tensor(gatherer.stream.floats[places])], dim=-1)
+
+        look, size = self.views.views[view], self.encoder.config.head_size
+        return ViewMemory(gatherer, view, look, targets, size, embed)
 
     def _look(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> Look:
         stream, order = gatherer.stream, gatherer.orders[view]
@@ -115,10 +109,10 @@ class GatheredFraudModule(FraudModule):
         bias[:, -1] = 0
         bias[empty], ages[empty] = -np.inf, 0
         numbers = [ages.astype(np.float32), days, look.states, bias.astype(np.float32)]
-        carried = self._tensor(stream.floats[look.places])
-        return Seen(keys, values, carried, *(self._tensor(x) for x in numbers))
+        values = torch.cat([values, self._tensor(stream.floats[look.places])], dim=-1)
+        return Seen(keys, values, *(self._tensor(x) for x in numbers))
 
-    def _judge(self, gatherer: Gatherer, targets: np.ndarray, seen: list[Seen]) -> Tensor:
+    def _judge(self, gatherer: Gatherer, targets: np.ndarray, seen: list[Slots]) -> Tensor:
         events = self.embed(*self._inputs(gatherer, targets))
         numbers = self._tensor(gatherer.stream.floats[targets])
         hidden = self.encoder.hidden(events, numbers, seen)

@@ -15,6 +15,7 @@ import torch
 from core.bundle import restore
 from core.contract import Partition, Summary
 from core.errors import DataContractError
+from core.memory import give_back_memory
 from domains.finance.alerts import printed, threshold
 from domains.finance.ingest import ingest, read_facts
 from domains.finance.model import require_finite
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from domains.finance.tokens import FinanceTokenizer
 
 ALERT = "alert"
-PART_ROWS = 250_000
+PART_ROWS = 500_000
 
 
 class StreamScorer:
@@ -137,8 +138,9 @@ class FraudScorer:
             partial.mkdir(mode=0o700)
             ingest(self.source, self.tokenizer, self.entities, partial)
             os.replace(partial, folder)
-        self.facts, self.store = read_facts(folder), StreamStore(folder)
-        events = len(self.store.stream) - self.facts.context
+        self.facts, self.folder = read_facts(folder), folder
+        give_back_memory()
+        events = len(StreamStore(folder).stream) - self.facts.context
         count = max(1, -(-events // PART_ROWS))
         return [Partition(f"part-{i:05d}", i, carries_state=False) for i in range(count)]
 
@@ -148,6 +150,8 @@ class FraudScorer:
         Raises:
             LongstrandError: a score is not a finite number.
         """
+        # Opened for each partition, because pages of the whole stream would add up in memory.
+        self.store = StreamStore(self.folder)
         stream = self.store.stream
         first = self.facts.context + part.order * PART_ROWS
         places = np.arange(first, min(first + PART_ROWS, len(stream)))

@@ -10,6 +10,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -125,6 +126,22 @@ class KeyOrder:
         seen = self.order[np.maximum(slot, 0)]
         return np.where(slot >= self.first[events][:, None], seen, -1)
 
+    def seen(self, events: np.ndarray, window: int | None) -> Windows:
+        """The windows of these [T] stream places together."""
+        place = self.place[events].astype(np.int64)
+        first = self.first[events].astype(np.int64)
+        low = first if window is None else np.maximum(place - window + 1, first)
+        order = np.argsort(place, kind="stable")
+        last = place[order]
+        # Windows of neighbours overlap: each adds what lies after the one before.
+        begin = np.maximum(low[order], np.append(-1, last[:-1]) + 1)
+        added = last - begin + 1
+        ends = np.cumsum(added)
+        slots = (begin - ends + added).repeat(added) + np.arange(added.sum())
+        at = np.empty_like(ends)
+        at[order] = ends - 1
+        return Windows(self.order[slots], at, place - low + 1, order)
+
     def previous(self, events: np.ndarray) -> np.ndarray:
         """[T] stream place of the same key's event before, -1 where there is none."""
         place = self.place[events]
@@ -143,6 +160,23 @@ class KeyOrder:
         return keep
 
 
+class Windows(NamedTuple):
+    """What T events see of their keys' pasts.
+
+    Args:
+        places: [M] stream places that any of them sees, in key order, so that each window is a
+            stretch.
+        at: [T] where among them an event itself stands, the last of its window.
+        have: [T] events of the window.
+        order: [T] the events in key order.
+    """
+
+    places: np.ndarray
+    at: np.ndarray
+    have: np.ndarray
+    order: np.ndarray
+
+
 def cut(
     stream: Stream, orders: Sequence[KeyOrder], places: np.ndarray, windows: Sequence[int | None]
 ) -> tuple[Stream, np.ndarray]:
@@ -153,8 +187,7 @@ def cut(
     """
     kept = np.zeros(len(stream), dtype=bool)
     for order, window in zip(orders, windows, strict=True):
-        seen = order.windows(places, window)
-        kept[seen[seen >= 0]] = True
+        kept[order.seen(places, window).places] = True
     seen = np.flatnonzero(kept)
     return stream.take(seen), np.searchsorted(seen, places)
 

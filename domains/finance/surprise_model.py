@@ -7,7 +7,6 @@ target sees the past of its keys, the time and which views it stands in; of itse
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.model.gathered import GatheredConfig, Seen
+from core.model.gathered import GatheredConfig
+from core.model.slots import FEATURES, Slots
 from core.model.views import NO_EVENT
 from domains.finance.batches import Gatherer
 from domains.finance.fields import Field, classes
@@ -93,20 +93,22 @@ class SurpriseModule(GatheredFraudModule):
         """[T, F] what the fields are."""
         return classes(self.fields, gatherer, targets, self.windows(), self.offsets)
 
-    def _judge(self, gatherer: Gatherer, targets: np.ndarray, seen: list[Seen]) -> Tensor:
+    def _judge(self, gatherer: Gatherer, targets: np.ndarray, seen: list[Slots]) -> Tensor:
         found = self._tensor(self.classes(gatherer, targets))
         expected = self._expect(gatherer, targets, seen)
         nats = [-e.gather(1, found[:, i : i + 1])[:, 0] for i, e in enumerate(expected)]
         return torch.stack(nats, dim=1)
 
     def _expect(
-        self, gatherer: Gatherer, targets: np.ndarray, seen: Sequence[Seen]
+        self, gatherer: Gatherer, targets: np.ndarray, seen: Sequence[Slots]
     ) -> list[Tensor]:
         stream = gatherer.stream
         calendar = self._tensor(stream.ids[targets, -CALENDAR:].astype(np.int64))
         nothing = calendar.new_zeros((len(targets), stream.floats.shape[1]), dtype=torch.float32)
         events = self.embed.table(calendar) + self.embed.linear.bias
-        hidden = self.encoder(events, nothing, [_without_itself(one) for one in seen])
+        size = self.encoder.config.head_size
+        past = [_without_itself(one, size) for one in seen]
+        hidden = self.encoder.norm(self.encoder.hidden(events, nothing, past))
         return self.head(hidden, self._paces(gatherer, targets))
 
     def _paces(self, gatherer: Gatherer, targets: np.ndarray) -> list[Tensor]:
@@ -145,11 +147,10 @@ class SurpriseEnsemble(FraudEnsemble):
         return cast("list[SurpriseModule]", list(self.members))
 
 
-def _without_itself(seen: Seen) -> Seen:
-    """The last slot is the target's own: it stays, for who has no past, but tells nothing."""
-    visible = seen.bias.new_ones(seen.bias.shape[1])
-    visible[-1] = 0
-    hidden = visible[:, None]
-    return replace(
-        seen, keys=seen.keys * hidden, values=seen.values * hidden, carried=seen.carried * hidden
-    )
+def _without_itself(seen: Slots, size: int) -> Slots:
+    """The last slot is the target's own: it stays, for who has no past, but tells nothing. Keys are
+    `size` wide."""
+    visible = seen.content.new_ones(seen.content.shape[1:])
+    visible[-1, :size] = 0
+    visible[-1, size + FEATURES :] = 0
+    return seen._replace(content=seen.content * visible)

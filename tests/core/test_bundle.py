@@ -84,7 +84,7 @@ def test_a_bundle_of_another_format_is_refused(bundle: Path) -> None:
     (bundle / "bundle.yaml").write_text(yaml.safe_dump({**manifest, "format": 99}))
     sums = "".join(f"{hashlib.sha256((bundle / n).read_bytes()).hexdigest()}  {n}\n" for n in FILES)
     (bundle / "SHA256SUMS").write_text(sums)
-    with pytest.raises(ConfigError, match="format 99, this version reads format 2"):
+    with pytest.raises(ConfigError, match="format 99, this version reads format 3"):
         load_bundle(bundle)
 
 

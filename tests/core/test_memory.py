@@ -32,3 +32,28 @@ def mapped_again(how: str) -> int:
 def test_a_large_block_is_used_again():
     assert mapped_again("as it was") > 32
     assert mapped_again("kept") < 1
+
+
+GIVEN_BACK = """
+import resource
+from pathlib import Path
+from core.memory import give_back_memory, keep_freed_memory
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() >> 20
+keep_freed_memory()
+before = held()
+bytearray(64 << 20)[:: 1 << 12]
+kept = held() - before
+give_back_memory()
+print(kept, held() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_free_memory_is_given_back_when_asked():
+    done = subprocess.run(
+        [sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True
+    )
+    kept, left = map(int, done.stdout.split())
+    assert kept > 50 and left < 10

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from core.errors import ConfigError
-from core.model.ages import DAILY, KNOTS, age_features, hats, steps
-from core.model.gathered import FEATURES, GatheredConfig, GatheredEncoder, Seen
+from core.model.ages import DAILY, KNOTS, daily_features, fine_features, hat_sum, hats, steps
+from core.model.gathered import GatheredConfig, GatheredEncoder
 from core.model.landmarks import DEVIATIONS, FEWEST, NARROWEST
+from core.model.slots import FEATURES, Seen, write_features
 from core.model.views import UNKNOWN, KeyedView
 
 TARGETS, CARRIED = 5, 3
@@ -41,7 +42,8 @@ def windowful(encoder, view, width):
     bias[torch.arange(width) < torch.arange(TARGETS)[:, None] - 1] = -math.inf
     bias[:, -1] = 0
     carried = torch.randn(TARGETS, width, CARRIED, dtype=torch.float64)
-    return Seen(keys, values, carried, ages, ages.round().long(), states, bias)
+    values = torch.cat([values, carried], dim=-1)
+    return Seen(keys, values, ages, ages.round().long(), states, bias)
 
 
 def by_definition(encoder, events, numbers, seen):
@@ -70,13 +72,14 @@ def read_one(query, sink, number, view, t):
         if view.bias[t, w] == -math.inf:
             continue
         state = torch.eye(3, dtype=torch.float64)[view.states[t, w]]
-        age = torch.cat([state, age_features(view.ages[t, w], view.days[t, w])])
+        day = daily_features(torch.float64)[view.days[t, w].clamp(max=KNOTS[-1])]
+        age = torch.cat([state, day, torch.stack(fine_features(view.ages[t, w]))])
         weight = torch.exp(
             query[:size] @ view.keys[t, w] / math.sqrt(size) + query[size:] @ age + view.bias[t, w]
         )
         mass = mass + weight
-        total = total + weight * torch.cat([view.values[t, w], age])
-        beyond.append(number - view.carried[t, w])
+        total = total + weight * torch.cat([view.values[t, w, :size], age])
+        beyond.append(number - view.values[t, w, size:])
         weights.append(weight)
     values, age = (total / mass).split([size, len(age)])
     scaled = torch.cat([age[:-1], age[-1:] / 14])
@@ -120,7 +123,7 @@ def test_what_is_not_there_changes_no_bit():
         assert empty.any()
         parts = {
             name: getattr(view, name).masked_fill(empty[..., None], 50.0)
-            for name in ("keys", "values", "carried")
+            for name in ("keys", "values")
         }
         other.append(replace(view, ages=view.ages.masked_fill(empty, 50.0), **parts))
     assert torch.equal(encoder(events, numbers, seen), encoder(events, numbers, other))
@@ -143,6 +146,23 @@ def test_the_states_of_a_view_without_labels_change_no_bit():
         other = list(seen)
         other[view] = replace(seen[view], states=(seen[view].states + 1) % 3)
         assert torch.equal(encoder(events, numbers, other), before) == hidden
+
+
+def test_sums_of_daily_values_are_the_linear_map_of_hats():
+    torch.manual_seed(0)
+    ages = torch.tensor([[0.0, 0.25, 41.5], [42.0, 49.0, 56.0], [70.0, 84.0, 1000.0]]).double()
+    weight, values = (torch.randn(size, dtype=torch.float64) for size in ((3, 3), (3, 45, 4)))
+    expected = torch.einsum("th,thk,hkd->td", weight, hats(ages, DAILY), values)
+    torch.testing.assert_close(hat_sum(ages, weight, values), expected)
+
+
+def test_features_written_in_place_are_those_laid_out():
+    _, _, _, seen = example()
+    size, expected = seen[0].keys.shape[-1], seen[0].laid_out(True).content
+    written = expected.detach().clone()
+    written[..., size : size + FEATURES] = math.nan
+    write_features(written, size, seen[0].ages, seen[0].days, seen[0].states)
+    assert torch.equal(written, expected)
 
 
 def test_hats_are_linear_between_knots_and_constant_outside():

@@ -8,8 +8,9 @@ from itertools import pairwise
 import torch
 
 from core.model.ages import DAILY, steps
-from core.model.gathered import GatheredConfig, GatheredEncoder, Seen
+from core.model.gathered import GatheredConfig, GatheredEncoder
 from core.model.landmarks import DEVIATIONS, NARROWEST, against_others, landmark_width, landmarks
+from core.model.slots import Seen
 from core.model.views import LEGITIMATE, POSITIVE, UNKNOWN, KeyedView
 
 TARGETS, WIDTH = 64, 9
@@ -104,7 +105,8 @@ def test_an_encoder_for_few_labels_tells_an_open_run_from_one_that_ended():
     ages = torch.tensor([[9.0, 8.0, 0.0]]).expand(2, 3)
     states = torch.tensor([[0, 1, 2], [1, 0, 2]])
     blank = torch.zeros(2, 3, 4)
-    seen = Seen(blank, blank, torch.zeros(2, 3, 1), ages, ages.long(), states, torch.zeros(2, 3))
+    values = torch.zeros(2, 3, 5)
+    seen = Seen(blank, values, ages, ages.long(), states, torch.zeros(2, 3))
     with torch.no_grad():
         for layer in encoder.rounds:
             layer.out.weight.zero_()  # Only the landmarks are left.

@@ -53,6 +53,17 @@ def test_windows_are_the_last_events_of_the_key():
     assert found.tolist() == [[2, 3, 5], [-1, 1, 4], [-1, -1, 0]]
 
 
+@pytest.mark.parametrize("window", [1, 2, 3, None])
+def test_windows_seen_together_are_stretches(window):
+    order = KeyOrder.of(np.array([7, 8, 7, 7, 8, 7, 7, 9]))
+    events = np.array([6, 4, 2, 7, 1])
+    seen, apart = order.seen(events, window), order.windows(events, window)
+    assert sorted(seen.places) == sorted(set(apart[apart >= 0]))
+    for at, have, row in zip(seen.at, seen.have, apart, strict=True):
+        assert seen.places[at + 1 - have : at + 1].tolist() == row[row >= 0].tolist()
+    assert (np.diff(seen.at[seen.order]) > 0).all()
+
+
 def test_newest_keeps_the_last_events_of_every_key():
     keys = np.array([7, 8, 7, 7, 8, 7])
     assert KeyOrder.of(keys).newest(2).tolist() == [False, True, False, True, True, True]
