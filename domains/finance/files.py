@@ -33,7 +33,8 @@ class Table:
     constants: Mapping[str, str] = field(default_factory=dict)
 
     def scan(self) -> pl.LazyFrame:
-        """Rows with the columns of the path; those of the file come first."""
+        """Rows with the columns of the path, behind those of the file, which count where both
+        have one."""
         rows = scan_raw(self.path)
         with told(self.path):
             own = rows.collect_schema().names()
@@ -82,7 +83,7 @@ class TransactionFiles:
     def __init__(self, path: Path, schema: Schema, history: Path | None) -> None:
         self.path = path
         self.schema = schema
-        self.tables = _tables(path)
+        self.tables = tables_of(path)
         self.history = [] if history is None else _history(history)
 
     def fingerprint(self) -> str:
@@ -138,7 +139,13 @@ class TransactionFiles:
         return found
 
 
-def _tables(path: Path) -> list[Table]:
+def tables_of(path: Path) -> list[Table]:
+    """The file, or those of a known format in the folder and the folders in it, by name; hidden
+    ones are not looked at.
+
+    Raises:
+        ConfigError: there is none.
+    """
     if not path.is_dir():
         check_file(path)
         return [Table(path, path.name)]
@@ -158,7 +165,7 @@ def _constants(place: Path) -> dict[str, str]:
 def _history(history: Path) -> list[Table]:
     """The files of a folder, the file of that name, brackets and all, or those of the glob."""
     if history.exists():
-        return _tables(history)
+        return tables_of(history)
     found = [Path(p) for p in sorted(glob.glob(str(history)))]
     if not found:
         raise ConfigError(f"history: found no file {history}, expected one or a glob of several")

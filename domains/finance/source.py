@@ -31,12 +31,6 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_raw(path: Path) -> pl.DataFrame:
-    """What `scan_raw` finds."""
-    with told(path):
-        return scan_raw(path).collect(engine="streaming")
-
-
 def scan_raw(path: Path) -> pl.LazyFrame:
     """The rows of a file, not read yet.
 

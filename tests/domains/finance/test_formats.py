@@ -144,3 +144,17 @@ def test_training_learns_the_same_from_json(config, tmp_path):
     found = domain.open(dataclasses.replace(config, data=data), "train")
     assert isinstance(given, TransactionSource) and isinstance(found, TransactionSource)
     assert found.events.equals(given.events)
+
+
+def test_training_reads_hive_folders_as_scoring_does(table, tmp_path):
+    whole = put(table.sort("channel", maintain_order=True), tmp_path / "whole.csv")
+    for (channel,), rows in table.group_by("channel"):
+        put(rows.drop("channel"), tmp_path / "in" / f"channel={channel}" / "part-0.jsonl.gz")
+    put(table, tmp_path / "in" / "_old" / "part-0.csv")
+    schema = load_schema("simulated")
+    given, found = TransactionSource(whole, schema), TransactionSource(tmp_path / "in", schema)
+    assert found.events.equals(given.events)
+    first = sorted((tmp_path / "in").glob("channel=*"))[0]
+    first.rename(first.with_name("channel=a"))
+    renamed = TransactionSource(tmp_path / "in", schema)
+    assert renamed.fingerprint() != found.fingerprint()
