@@ -12,11 +12,11 @@ import polars as pl
 
 from core.errors import ConfigError
 from domains.finance.clock import cell
+from domains.finance.formats import EXPECTED, check_file, suffix
 from domains.finance.schema import Schema
 from domains.finance.source import judge, refuse_bad, scan_raw, sha256, told
 
 BATCH_ROWS = 100_000
-SUFFIXES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Table:
     constants: Mapping[str, str] = field(default_factory=dict)
 
     def scan(self) -> pl.LazyFrame:
-        """Rows with the columns of the path; those of the file come first."""
+        """Rows with the columns of the path, behind those of the file, which count where both
+        have one."""
         rows = scan_raw(self.path)
         with told(self.path):
             own = rows.collect_schema().names()
@@ -82,7 +83,7 @@ class TransactionFiles:
     def __init__(self, path: Path, schema: Schema, history: Path | None) -> None:
         self.path = path
         self.schema = schema
-        self.tables = _tables(path)
+        self.tables = tables_of(path)
         self.history = [] if history is None else _history(history)
 
     def fingerprint(self) -> str:
@@ -133,21 +134,25 @@ class TransactionFiles:
         if not rows:
             return pl.DataFrame(schema={"row": pl.Int64, "table": pl.Int32})
         again = ~pl.col("id").is_first_distinct() & pl.col("id").is_not_null()
-        with told(tables[0].path if len(tables) == 1 else self.path):
+        with told(*(table.path for table in tables)):
             found = pl.concat(rows).filter(again).select("row", "table").collect(engine="streaming")
         return found
 
 
-def _tables(path: Path) -> list[Table]:
+def tables_of(path: Path) -> list[Table]:
+    """The file, or those of a known format in the folder and the folders in it, by name; hidden
+    ones are not looked at.
+
+    Raises:
+        ConfigError: there is none.
+    """
     if not path.is_dir():
-        scan_raw(path)
+        check_file(path)
         return [Table(path, path.name)]
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = sorted(p for p in path.rglob("*") if suffix(p) and p.is_file())
     shown = [p for p in files if not any(part[0] in "._" for part in p.relative_to(path).parts)]
     if not shown:
-        raise ConfigError(
-            f"{path}: found no file in {' or '.join(SUFFIXES)}, expected at least one"
-        )
+        raise ConfigError(f"{path}: found no file in {EXPECTED}; expected at least one")
     return [Table(p, str(p.relative_to(path)), _constants(p.relative_to(path))) for p in shown]
 
 
@@ -160,7 +165,7 @@ def _constants(place: Path) -> dict[str, str]:
 def _history(history: Path) -> list[Table]:
     """The files of a folder, the file of that name, brackets and all, or those of the glob."""
     if history.exists():
-        return _tables(history)
+        return tables_of(history)
     found = [Path(p) for p in sorted(glob.glob(str(history)))]
     if not found:
         raise ConfigError(f"history: found no file {history}, expected one or a glob of several")

@@ -11,10 +11,10 @@ import polars as pl
 
 from core.errors import ConfigError, DataContractError
 from domains.finance.clock import cell
+from domains.finance.files import Table, tables_of
+from domains.finance.formats import EXPECTED
 from domains.finance.schema import Schema
-from domains.finance.source import BAD_SHARE, judge, read_raw, refuse_bad, sha256
-
-SUFFIXES = (".parquet", ".csv")
+from domains.finance.source import BAD_SHARE, judge, refuse_bad, sha256, told
 
 
 class TransactionSource:
@@ -46,12 +46,12 @@ class TransactionSource:
         self._digests: list[str] = []
         parts, set_aside = [], []
         known, offset = pl.Series([], dtype=pl.String), 0
-        files = files_of(path)
-        for file in files:
-            raw = read_raw(file)
+        tables = labelled_tables(path)
+        for table in tables:
+            file, raw = table.path, _read(table)
             events, aside = judge(raw, file, schema, needs_label)
             refuse_bad(file, aside, len(raw))
-            if len(files) > 1 and schema.id is not None:
+            if len(tables) > 1 and schema.id is not None:
                 ids = raw.select(cell(schema.id)).to_series()
                 events, again = _first_seen(events, ids, known, file, schema)
                 aside, known = pl.concat([aside, again]), pl.concat([known, ids])
@@ -60,7 +60,7 @@ class TransactionSource:
             if until is not None:
                 events = _as_known(events, until, schema.label_delay)
             if len(events):
-                self._digests.append(sha256(file))
+                self._digests.append(_digest(table))
             parts.append(events)
             set_aside.append(aside)
         self.events = pl.concat(parts, how="vertical_relaxed").sort("time", "row")
@@ -68,7 +68,7 @@ class TransactionSource:
 
     def fingerprint(self) -> str:
         """SHA-256 of the bytes of a single file; of several, of the digests of those that have
-        rows before `until`."""
+        rows before `until`, and of what their paths state."""
         if len(self._digests) == 1:
             return self._digests[0]
         return hashlib.sha256(" ".join(self._digests).encode()).hexdigest()
@@ -88,24 +88,31 @@ class TransactionSource:
         return chosen.select(pl.col(c).alias(c.split(":", 1)[1]) for c in names)
 
 
-def files_of(path: Path) -> list[Path]:
-    """The file, the CSV and Parquet files of the folder, or those that the glob names; by name.
+def labelled_tables(path: Path) -> list[Table]:
+    """The file, those of the folder, or those that the glob names; by name.
 
     Raises:
         ConfigError: there is none.
     """
-    if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix.lower() in SUFFIXES]
-    elif path.exists():
-        found = [path]
-    else:
-        found = [Path(p) for p in glob.glob(str(path))]
+    if path.exists():
+        return tables_of(path)
+    found = [Path(p) for p in sorted(glob.glob(str(path)))]
     if not found:
         raise ConfigError(
-            f"domain.data.path: found no file at {path}, expected a CSV or Parquet file, a folder "
-            "of such files or a glob"
+            f"domain.data.path: found no file at {path}, expected a file, a folder or a glob "
+            f"of files in {EXPECTED}"
         )
-    return sorted(found)
+    return [Table(file, file.name) for file in found]
+
+
+def _read(table: Table) -> pl.DataFrame:
+    with told(table.path):
+        return table.scan().collect(engine="streaming")
+
+
+def _digest(table: Table) -> str:
+    """Of the bytes of a file, and of the columns that its path states."""
+    return " ".join([sha256(table.path), *(f"{k}={v}" for k, v in table.constants.items())])
 
 
 def _first_seen(

@@ -11,29 +11,29 @@ from typing import Any
 import polars as pl
 
 from core.errors import ConfigError
-from domains.finance.files import SUFFIXES, TransactionFiles
+from domains.finance.files import TransactionFiles
+from domains.finance.formats import EXPECTED, suffix, unfit, write
 from domains.finance.source import scan_raw, told
 
 TOLD = ("model_version", "scored_at")
 """Columns that scoring adds beside the score."""
-ROW_GROUP = 1 << 17
-"""Rows; stated, because what polars takes by itself depends on its number of threads."""
 
 
 def check_out(source: TransactionFiles, out: Path) -> None:
     """Raises ConfigError for an output that the input, with scores, cannot be written to."""
-    folder = source.path.is_dir()
-    if not folder and out.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"output: found {out.name}, expected a name in {' or '.join(SUFFIXES)}")
-    if not folder and out.is_dir():
-        raise ConfigError(f"output: {out} is a folder, expected a file name, as the input has")
-    if folder:
+    if source.path.is_dir():
         _check_folder(source, out)
-    unfit = [n for n, kind in source.columns().items() if kind.is_nested() or kind == pl.Binary]
-    if not folder and out.suffix.lower() == ".csv" and unfit:
+        return
+    if not suffix(out):
+        raise ConfigError(f"output: found {out.name}, expected a name in {EXPECTED}")
+    if out.is_dir():
+        raise ConfigError(f"output: {out} is a folder, expected a file name, as the input has")
+    lost = [name for name, kind in source.columns().items() if unfit(kind, suffix(out))]
+    if lost:
         raise ConfigError(
-            f"output: found {out.name} for an input with {len(unfit)} columns of lists, "
-            "structures or bytes, which CSV cannot hold; expected a name in .parquet"
+            f"output: found {out.name} for an input with {len(lost)} columns of a kind that it "
+            "cannot hold: CSV holds no lists, structures, durations or bytes and JSON no bytes; "
+            "expected a name in .parquet"
         )
 
 
@@ -66,7 +66,7 @@ def write_scored(
         scores: columns row (of the whole input, ascending), the score and what else is to be added.
         constants: columns with one value.
     """
-    temporary = out.with_name(f"{out.stem}.partial{out.suffix}")
+    temporary = out.with_name(f"{out.name}.partial")
     folder = source.path.is_dir()
     first = 0
     for table, count in zip(source.tables, rows, strict=True):
@@ -74,7 +74,8 @@ def write_scored(
         target.parent.mkdir(parents=True, exist_ok=True)
         mine = scores.filter(pl.col("row").is_between(first, first + count - 1))
         with told(table.path):
-            _write(_with_scores(scan_raw(table.path), mine, first, count, constants), target)
+            rows_ = _with_scores(scan_raw(table.path), mine, first, count, constants)
+            write(rows_, target, suffix(table.path if folder else out))
         first += count
     if folder and out.exists():
         old = out.with_name(f"{out.name}.old")
@@ -107,10 +108,3 @@ def _with_scores(
     joined = pl.concat([raw, beside.lazy()], how="horizontal")
     added = {name: pl.lit(value, dtype=pl.String) for name, value in constants.items()}
     return joined.filter(pl.col(beside.columns[0]).is_not_null()).with_columns(**added)
-
-
-def _write(rows: pl.LazyFrame, out: Path) -> None:
-    if out.suffix.lower() == ".parquet":
-        rows.sink_parquet(out, row_group_size=ROW_GROUP)
-    else:
-        rows.sink_csv(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -10,8 +11,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from core.errors import ConfigError, DataContractError
+from core.errors import DataContractError
 from domains.finance.clock import cell
+from domains.finance.formats import bad_line, check_file, is_json, is_packed, scan, suffix
 from domains.finance.schema import Schema
 
 BAD_SHARE = 0.01
@@ -29,39 +31,48 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_raw(path: Path) -> pl.DataFrame:
-    """CSV as text, so that no identifier loses a leading zero; Parquet as it is."""
-    with told(path):
-        return scan_raw(path).collect(engine="streaming")
-
-
 def scan_raw(path: Path) -> pl.LazyFrame:
-    """`read_raw`, not read yet."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; expected one CSV or Parquet file")
-    if path.suffix.lower() == ".parquet":
-        return pl.scan_parquet(path, glob=False, hive_partitioning=False)
-    if path.suffix.lower() == ".csv":
-        return pl.scan_csv(path, infer_schema=False, glob=False)
-    raise ConfigError(f"{path}: found suffix {path.suffix!r}, expected .csv or .parquet")
+    """The rows of a file, not read yet.
+
+    Raises:
+        ConfigError: no such file, or one of another kind.
+        DataContractError: its fields cannot be told.
+    """
+    check_file(path)
+    with told(path):
+        return scan(path)
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turns what polars says of a file that it cannot read into a sentence without its cells."""
+def told(first: Path, *others: Path) -> Iterator[None]:
+    """Turns what polars says of files that it cannot read into a sentence on the first of them,
+    without its cells."""
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
-        # Its message may quote cells, and a cell may be an identifier: only its kind is told.
-        if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
-            raise DataContractError(
-                f"{path}: found bytes that are not UTF-8, expected a {path.suffix} file in UTF-8; "
-                "convert it, for example from Latin-1 by iconv -f LATIN1 -t UTF-8"
-            ) from None
-        raise DataContractError(
-            f"{path}: cannot be read ({type(error).__name__}); expected a {path.suffix} file with "
-            "one header and the same number of fields in every row"
-        ) from None
+        for path in (first, *others) if others else ():
+            with told(path):
+                collections.deque(scan_raw(path).collect_batches(), maxlen=0)
+        raise DataContractError(_unreadable(first, error)) from None
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    # Its message may quote cells, and a cell may be an identifier: only its kind is told.
+    if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
+        return (
+            f"{path}: found bytes that are not UTF-8, expected a file in UTF-8; "
+            "convert it, for example from Latin-1 by iconv -f LATIN1 -t UTF-8"
+        )
+    line = bad_line(path) if is_json(path) or is_packed(path) else None
+    if line:
+        return f"{path}: {line}"
+    if is_json(path):
+        expected = "one JSON object a line, and one kind of value in a field"
+    elif suffix(path) == ".parquet":
+        expected = "a complete Parquet file"
+    else:
+        expected = "one header and the same number of fields in every row"
+    return f"{path}: cannot be read ({type(error).__name__}); expected {expected}"
 
 
 def judge(

@@ -105,7 +105,7 @@ def test_a_file_delivered_twice_is_refused(as_of, weekly: Path, tmp_path: Path) 
 
 
 def test_a_folder_without_files_is_refused(as_of, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="found no file at"):
+    with pytest.raises(ConfigError, match=r"found no file in \.parquet"):
         as_of(DAY, tmp_path)
 
 

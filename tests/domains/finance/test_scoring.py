@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -216,15 +217,20 @@ def test_outputs_that_cannot_be_written_are_refused_before_scoring(config, tmp_p
     table = pl.read_parquet(config.data.path).head(20)
     table.write_parquet(tmp_path / "in.parquet")
     scorer = scorer_of(tmp_path / "in.parquet")
-    with pytest.raises(ConfigError, match=r"found o3\.txt, expected a name in \.csv or \.parquet"):
+    with pytest.raises(ConfigError, match=r"found o3\.txt, expected a name in \.parquet, \.csv"):
         scorer.check(tmp_path / "o3.txt")
     scorer.check(tmp_path / "out.CSV")
-    for odd in (pl.lit([1, 2]), pl.struct("amount"), pl.lit(b"x")):
-        table.with_columns(odd=odd).write_parquet(tmp_path / "in.parquet")
+    holds = {".csv": "", ".csv.gz": "", ".jsonl": "lsd", ".ndjson.zst": "lsd", ".parquet": "lsdb"}
+    odd = {"l": pl.lit([1]), "s": pl.struct("amount"), "d": pl.lit(timedelta(1)), "b": pl.lit(b"x")}
+    for kind, column in odd.items():
+        table.with_columns(odd=column).write_parquet(tmp_path / "in.parquet")
         scorer = scorer_of(tmp_path / "in.parquet")
-        with pytest.raises(ConfigError, match="CSV cannot hold"):
-            scorer.check(tmp_path / "out.csv")
-        scorer.check(tmp_path / "out.parquet")
+        for end, kinds in holds.items():
+            if kind in kinds:
+                scorer.check(tmp_path / f"out{end}")
+                continue
+            with pytest.raises(ConfigError, match="1 columns of a kind that it cannot hold"):
+                scorer.check(tmp_path / f"out{end}")
 
 
 def test_latin_1_is_told_to_become_utf_8(table, tmp_path, score_file):
