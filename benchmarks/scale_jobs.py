@@ -21,8 +21,8 @@ from core.calibration import Calibration
 from core.model.encoder import EncoderConfig
 from domains.finance import domain as finance
 from domains.finance.config import FinanceConfig, FinanceData, View
+from domains.finance.formats import ROW_GROUP
 from domains.finance.labelled import TransactionSource
-from domains.finance.output import ROW_GROUP
 from domains.finance.schema import named_schema
 from domains.finance.simulate import simulate_transactions
 from domains.genomics import domain as genomics

@@ -23,8 +23,9 @@ Embed = Callable[[np.ndarray, np.ndarray], Tensor]
 """Stream places and label states [R] -> what slots hold [R, E + A + E + C], features left empty."""
 
 NEVER, FOREVER = -(1 << 62), 1 << 62
-EVENTS = 1 << 12
-"""Rows of memory that are embedded at a time."""
+EVENTS = 1 << 10
+"""Rows of memory that are embedded at a time; always as many, because how a matrix product rounds a
+row may depend on how many there are, and they depend on labels that a target must not see."""
 
 
 class ViewMemory:
@@ -110,6 +111,8 @@ def _remembered(
     states = np.full(len(places), UNKNOWN_LABEL, dtype=np.int64)
     last = np.cumsum(repeat) - 1
     states[last[known]] = label[known]
+    padding = (0, -len(places) % EVENTS)
+    places, states = np.pad(places, padding), np.pad(states, padding)
     starts = range(0, max(1, len(places)), EVENTS)
     found = [embed(places[s : s + EVENTS], states[s : s + EVENTS]) for s in starts]
     return torch.cat(found), repeat

@@ -24,6 +24,9 @@ UNKNOWN_DROP = 0.02
 BIN_SPREAD, STEP_SPREAD = 0.3, 0.03
 """Of an embedding at the start: each bin on its own, and the steps that add up to one."""
 
+ALIGNED = 16
+"""Floats of a cache line."""
+
 
 def require_finite(values: np.ndarray, what: str) -> np.ndarray:
     """The same numbers.
@@ -71,7 +74,15 @@ class EventEmbedding(nn.Module):
             dropped[:, : self.categories.start] = False
             dropped[:, self.categories.stop :] = False
             ids = torch.where(dropped, self.unknown, ids)
-        return F.embedding_bag(ids, self._weights(), mode="sum") + self.linear(floats)
+        return F.embedding_bag(ids, self._weights(), mode="sum") + self._continuous(floats)
+
+    def _continuous(self, floats: Tensor) -> Tensor:
+        """Rows as long as an aligned load: how a matrix product rounds a row can depend on where
+        it begins in memory, and an event's number must not depend on its place in a batch."""
+        missing = (0, -floats.shape[1] % ALIGNED)
+        return F.linear(
+            F.pad(floats, missing), F.pad(self.linear.weight, missing), self.linear.bias
+        )
 
     def _weights(self) -> Tensor:
         """Of all ids."""

@@ -66,7 +66,7 @@ def test_three_months_of_weekly_files(town: Town) -> None:
     refused = town.retrain("2024-03-25", *STRONG)
     assert refused.code == 3
     assert "2024-03-18.csv" in refused.stderr
-    assert "expected 1, 0, true, false or empty" in refused.stderr
+    assert "expected 1, 0, true, false, yes, no or empty" in refused.stderr
     assert town.champion() == 2
     assert town.record()[-1] == ("refused", "2024-03-25")
 
