@@ -14,7 +14,7 @@ H heads of a view, A features of age and label state, C carried numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -170,26 +170,25 @@ class GatheredRound(nn.Module):
     def _told(self, found: _Found) -> Tensor:
         """[T, D] of what heads found."""
         gate = torch.sigmoid(found.mass - self.sink[:, None])
-        *dense, daily = self._weights()
+        *dense, daily = self.told_by_head()
         parts = [found.read * (gate / found.total), gate * found.compared, found.mass]
         told = self.out.bias
         for part, weight in zip(parts, dense, strict=True):
-            told = torch.addmm(told, part.flatten(1), weight.T)
+            told = torch.addmm(told, part.flatten(1), weight.flatten(0, 1))
         if self.config.few_labels:
             return told
         age = found.read[..., FEATURES - 1] / found.total[..., 0]
         return told + hat_sum(age, gate[..., 0], daily)
 
-    def _weights(self) -> tuple[Tensor, ...]:
-        """Of `out`: [D, ...] for means in the order of slots, for compared numbers and for masses,
-        and [H, days, D] for the mean age day by day."""
+    def told_by_head(self) -> tuple[Tensor, ...]:
+        """Weights of `out`, each [H, ..., D]: for means in the order of slots, for compared
+        numbers, for the mass, and for the mean age day by day."""
         size, compared = self.config.head_size, self.config.carried * SCORED
         widths = [size, FEATURES - 1, 1, compared, self.config.compared - compared, 1]
-        weight = self.out.weight.unflatten(1, (self.config.heads, -1))
-        values, features, age, numbers, daily, mass = weight.split(widths, dim=-1)
-        means = torch.cat([features, age / FORTNIGHT, values], dim=-1)
-        dense = (part.flatten(1) for part in (means, numbers, mass / 4))
-        return *dense, daily.permute(1, 2, 0)
+        weight = self.out.weight.unflatten(1, (self.config.heads, -1)).permute(1, 2, 0)
+        values, features, age, numbers, daily, mass = weight.split(widths, dim=1)
+        means = torch.cat([features, age / FORTNIGHT, values], dim=1)
+        return means, numbers, mass / 4, daily
 
     @torch.no_grad()
     def _start(self) -> None:
@@ -247,16 +246,18 @@ class GatheredEncoder(nn.Module):
         """[T, D] as in `forward`, before the last norm."""
         hidden = events
         if self.config.few_labels:
-            marks = [
-                landmarks(one.ages, one.days, one.states, one.bias > -torch.inf, view.labels)
-                for one, view in zip(seen, self.config.views, strict=True)
-            ]
-            hidden = hidden + self.landmarks(torch.cat(marks, dim=-1))
+            marks = ((one.ages, one.days, one.states, one.bias > -torch.inf) for one in seen)
+            hidden = hidden + self.marked(marks)
         carried = (one.content[..., one.content.shape[-1] - numbers.shape[-1] :] for one in seen)
         apart = [moments(numbers, c) for c in carried]
         for layer in cast("list[GatheredRound]", list(self.rounds)):
             hidden = layer(hidden, seen, apart)
         return hidden
+
+    def marked(self, seen: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
+        """[T, D] of the `landmarks` of every view: its ages, days, states and where events are."""
+        views = zip(seen, self.config.views, strict=True)
+        return self.landmarks(torch.cat([landmarks(*one, v.labels) for one, v in views], dim=-1))
 
 
 def _starts(config: GatheredConfig) -> Iterator[tuple[float, int | None]]:

@@ -26,6 +26,8 @@ NARROWEST = 0.01
 """Least spread that a number is measured by; numbers are of order one."""
 FEWEST = 0.02
 """Share of other events in what a head looked at, below which they count for less."""
+LEAST_SHARE = 1e-6
+"""That means are divided by."""
 _AGES = 5
 
 
@@ -89,7 +91,7 @@ def against_others(sums: Tensor, total: Tensor) -> Tensor:
         [T, H, C * SCORED]: differences from the others' mean, then steps of standard scores.
     """
     share = sums[..., :1] / total
-    means = sums[..., 1:] / (total * share.clamp_min(1e-6))
+    means = sums[..., 1:] / (total * share.clamp_min(LEAST_SHARE))
     difference, square = means.chunk(2, dim=-1)
     spread = ((square - difference**2).clamp_min(0) + NARROWEST**2).sqrt()
     scores = steps(torch.asinh(difference / spread), DEVIATIONS)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.fused.rounds import FusedEncoder
 from core.model.gathered import GatheredConfig, GatheredEncoder
-from core.model.slots import FEATURES, Seen, Slots
+from core.model.slots import Seen, Slots
 from core.model.views import NO_EVENT
 from domains.finance.batches import Gatherer
 from domains.finance.memory import ViewMemory
@@ -20,8 +23,11 @@ from domains.finance.tokens import FinanceTokenizer
 
 FIRST_LOG_ODDS = -5.0
 """Frauds are rare, and a network that starts from there needs not learn it."""
-SLOTS = 1 << 16
-"""Window slots that scoring lays out at a time: what they hold fits into a core's own cache."""
+SLOTS = 1 << 15
+"""Window slots of a view that scoring reads at a time: what that makes fits into a core's own
+cache."""
+Encode = Callable[[Tensor, Tensor], Tensor]
+"""Embeddings [T, D] and carried numbers [T, C] of targets -> hidden states [T, D]."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class GatheredFraudModule(FraudModule):
     """Training embeds each slot of a window anew; scoring embeds each event once."""
 
     HEAD = ("head.", "direct.")
+    sees_itself = True
+    """Whether a target reads its own fields in its windows."""
 
     def __init__(self, tokenizer: FinanceTokenizer, encoder: GatheredConfig) -> None:
         super().__init__()
@@ -52,7 +60,8 @@ class GatheredFraudModule(FraudModule):
         nn.init.constant_(self.head[-1].bias, FIRST_LOG_ODDS)  # type: ignore[arg-type]
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
-        return self._judge(gatherer, targets, self._sight(gatherer, targets))
+        encode = functools.partial(self.encoder.hidden, seen=self._sight(gatherer, targets))
+        return self._judge(gatherer, targets, encode)
 
     def _sight(self, gatherer: Gatherer, targets: np.ndarray) -> list[Slots]:
         """What the targets see through every view, embedded for them alone."""
@@ -66,29 +75,38 @@ class GatheredFraudModule(FraudModule):
             seen.append(self._seen(gatherer, targets, look, keys, values))
         return self.encoder.laid_out(seen)
 
+    @torch.no_grad()
     def stream_logits(self, stream: Stream, places: np.ndarray, delay: int) -> Tensor:
         gatherer = Gatherer(stream, delay)
         found = torch.empty((len(places), *self.outputs), device=self.device)
         memories = [self._memory(gatherer, view, places) for view in range(len(self.views.views))]
         step = max(1, SLOTS // max(memory.width for memory in memories))
+        reader = self._reader(memories)
         for start in range(0, len(places), step):
             chosen = memories[0].order[start : start + step]
-            targets, at = places[chosen], self._tensor(chosen)
-            time = self._tensor(stream.time[targets].astype(np.float64))
-            day = self._tensor(stream.day[targets])
-            seen = [memory.see(at, time, day) for memory in memories]
-            found[at] = self._judge(gatherer, targets, seen)
+            targets = places[chosen]
+            encode = reader(chosen, stream.time[targets], stream.day[targets])
+            found[self._tensor(chosen)] = self._judge(gatherer, targets, encode)
         return found
 
     def _memory(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> ViewMemory:
         def embed(places: np.ndarray, states: np.ndarray) -> Tensor:
             events = self.recall(*self._inputs(gatherer, places))
-            keys, values = self.encoder.remember(view, events, self._tensor(states))
-            carried = self._tensor(gatherer.stream.floats[places])
-            return torch.cat([keys, keys.new_zeros(len(keys), FEATURES), values, carried], dim=-1)
+            pair = self.encoder.remember(view, events, self._tensor(states))
+            return torch.cat([*pair, self._tensor(gatherer.stream.floats[places])], dim=-1)
 
         look, size = self.views.views[view], self.encoder.config.head_size
-        return ViewMemory(gatherer, view, look, targets, size, embed)
+        return ViewMemory(gatherer, view, look, targets, size, embed, self.sees_itself)
+
+    def _reader(self, memories: Sequence[ViewMemory]) -> Callable[..., Encode]:
+        """Of places among the targets, their times and days: the encoder of what they see."""
+        if self.encoder.norm.weight.dtype == torch.float32 and self.device.type == "cpu":
+            fused = FusedEncoder(self.encoder)
+            return lambda *asked: functools.partial(
+                fused.hidden, seen=[m.sight(*asked) for m in memories]
+            )
+        encode = self.encoder.hidden
+        return lambda *asked: functools.partial(encode, seen=[m.slots(*asked) for m in memories])
 
     def _look(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> Look:
         stream, order = gatherer.stream, gatherer.orders[view]
@@ -113,10 +131,9 @@ class GatheredFraudModule(FraudModule):
         values = torch.cat([values, self._tensor(stream.floats[look.places])], dim=-1)
         return Seen(keys, values, *(self._tensor(x) for x in numbers))
 
-    def _judge(self, gatherer: Gatherer, targets: np.ndarray, seen: list[Slots]) -> Tensor:
+    def _judge(self, gatherer: Gatherer, targets: np.ndarray, encode: Encode) -> Tensor:
         events = self.embed(*self._inputs(gatherer, targets))
-        numbers = self._tensor(gatherer.stream.floats[targets])
-        hidden = self.encoder.hidden(events, numbers, seen)
+        hidden = encode(events, self._tensor(gatherer.stream.floats[targets]))
         return (self.head(self.encoder.norm(hidden)) + self.direct(hidden))[:, 0]
 
     def _inputs(self, gatherer: Gatherer, places: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -2,25 +2,27 @@
 and every window is a stretch of it.
 
 Shapes: T targets, W slots of a window, M events that any target sees, R rows of memory (an event
-has one for each label state in which it is seen), E width of keys and values, A features, C carried
-numbers.
+has one for each label state in which it is seen), E width of keys and values, C carried numbers.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from core.model.slots import Slots, write_features
+from core.fused.rounds import Sight
+from core.fused.windows import Events, new_windows
+from core.model.slots import FEATURES, Slots, write_features
 from core.model.views import KeyedView
 from domains.finance.batches import Gatherer
 from domains.finance.stream import DAY, UNKNOWN_LABEL
 
 Embed = Callable[[np.ndarray, np.ndarray], Tensor]
-"""Stream places and label states [R] -> what slots hold [R, E + A + E + C], features left empty."""
+"""Stream places and label states [R] -> keys, values and carried numbers [R, E + E + C]."""
 
 NEVER, FOREVER = -(1 << 62), 1 << 62
 EVENTS = 1 << 10
@@ -33,6 +35,7 @@ class ViewMemory:
     targets: [T] stream places.
     view: place among the gatherer's views, `look` what it shows.
     size: E.
+    itself: whether a target's own slot tells of its fields, or only of its label state and age.
 
     Attributes:
         order: [T] places in `targets` by key; neighbours see nearly the same.
@@ -47,61 +50,79 @@ class ViewMemory:
         targets: np.ndarray,
         size: int,
         embed: Embed,
+        itself: bool,
     ) -> None:
-        seen = gatherer.orders[view].seen(targets, look.window)
-        label = gatherer.stream.label[seen.places]
+        stream, seen = gatherer.stream, gatherer.orders[view].seen(targets, look.window)
+        label = stream.label[seen.places]
         if not look.labels:
             label = np.full_like(label, UNKNOWN_LABEL)
         self.size, self.width, self.order = size, int(seen.have.max(initial=1)), seen.order
-        self.rows, repeat = _remembered(gatherer, targets, seen.places, label, embed)
-        self.at, self.have = (torch.from_numpy(x).to(self.rows.device) for x in seen[1:3])
-        self._lay_out(gatherer, seen.places, label, repeat)
+        self.at, self.have = seen.at, seen.have
+        found, repeat = _remembered(gatherer, targets, seen.places, label, embed)
+        # The last row tells nothing.
+        self.rows, self.itself = torch.cat([found, torch.zeros_like(found[:1])]), itself
+        time, day = stream.time[seen.places], stream.day[seen.places]
+        due = np.where(label == UNKNOWN_LABEL, FOREVER, time + gatherer.delay)
+        self.events = Events(time, due, day, label, np.cumsum(repeat) - repeat, repeat == 2)
 
-    def _lay_out(
-        self, gatherer: Gatherer, events: np.ndarray, label: np.ndarray, repeat: np.ndarray
-    ) -> None:
-        """Windows [M, W] over what is known of the events; before the first nothing is."""
-        stream = gatherer.stream
-        due = np.where(label == UNKNOWN_LABEL, np.inf, stream.time[events] + gatherer.delay)
-        row = np.cumsum(repeat) - repeat
-
-        def windows(values: np.ndarray, kind: type[np.generic]) -> Tensor:
-            padded = np.concatenate([np.zeros(self.width - 1), values]).astype(kind)
-            return torch.from_numpy(padded).to(self.rows.device).unfold(0, self.width, 1)
-
-        self.time, self.due = windows(stream.time[events], np.float64), windows(due, np.float64)
-        self.day, self.label = windows(stream.day[events], np.int32), windows(label, np.int32)
-        self.row, self.twice = windows(row, np.int32), windows(repeat == 2, np.int32)
-        # A window that holds k events begins at k.
-        bias = torch.zeros(2 * self.width, device=self.rows.device)
-        bias[: self.width] = -torch.inf
-        self.bias = bias.unfold(0, self.width, 1)
-
-    def see(self, chosen: Tensor, time: Tensor, day: Tensor) -> Slots:
-        """What these targets see; without gradient.
+    def sight(self, chosen: np.ndarray, time: np.ndarray, day: np.ndarray) -> Sight:
+        """What these targets see, where rows are on a CPU.
 
         Args:
             chosen: [T] places in `targets`.
-            time: [T] float64 microseconds.
-            day: [T] int32.
+            time: [T] microseconds, `day` [T] their days.
         """
-        at, now = self.at[chosen], time[:, None]
-        known = self.due[at] <= now
-        row = (self.row[at] + known * self.twice[at]).flatten()
-        content = self.rows.index_select(0, row).unflatten(0, known.shape)
+        at, have = self.at[chosen], self.have[chosen]
+        windows = new_windows(self.events, at, have, time, day, DAY)
+        if not self.itself:
+            windows.row[:, -1] = len(self.rows) - 1
+        return Sight(self.rows.numpy(), windows)
+
+    def slots(self, chosen: np.ndarray, time: np.ndarray, day: np.ndarray) -> Slots:
+        """The same laid out, on any device; without gradient."""
+        numbers = (self.at[chosen], self.have[chosen], time[:, None], day[:, None])
+        at, have, now, today = (torch.from_numpy(x).to(self.rows.device) for x in numbers)
+        at_time, due, at_day, label, row, later = (column[at] for column in self._unfolded)
+        known = due <= now
+        row = row + known * later
+        if not self.itself:
+            row[:, -1] = len(self.rows) - 1
+        content = self._spaced[row]
         # What stands before a key's first event may be later than the target.
-        ages = ((now - self.time[at]) / DAY).float().clamp_(min=0)
-        states = torch.where(known, self.label[at], UNKNOWN_LABEL)
-        days = day[:, None] - self.day[at]
+        ages = ((now - at_time) / DAY).to(content.dtype).clamp_(min=0)
+        states = torch.where(known, label, UNKNOWN_LABEL)
+        days = today - at_day
         write_features(content, self.size, ages, days, states)
-        return Slots(content, self.bias[self.have[chosen]], ages, days, states)
+        return Slots(content, self._bias[have], ages, days, states)
+
+    @functools.cached_property
+    def _unfolded(self) -> list[Tensor]:
+        """Windows [M, W] over each column of the events; before the first nothing is."""
+        found = []
+        for column in self.events:
+            padded = np.concatenate([np.zeros(self.width - 1, column.dtype), column])
+            found.append(torch.from_numpy(padded).to(self.rows.device).unfold(0, self.width, 1))
+        return found
+
+    @functools.cached_property
+    def _spaced(self) -> Tensor:
+        """Rows with room for features."""
+        room = self.rows.new_zeros(len(self.rows), FEATURES)
+        return torch.cat([self.rows[:, : self.size], room, self.rows[:, self.size :]], dim=1)
+
+    @functools.cached_property
+    def _bias(self) -> Tensor:
+        """[W + 1, W]: a window that holds k events begins at k."""
+        bias = self.rows.new_zeros(2 * self.width)
+        bias[: self.width] = -torch.inf
+        return bias.unfold(0, self.width, 1)
 
 
 def _remembered(
     gatherer: Gatherer, targets: np.ndarray, events: np.ndarray, label: np.ndarray, embed: Embed
 ) -> tuple[Tensor, np.ndarray]:
-    """Rows of memory [R, E + A + E + C], and how many [M] an event has: its label unknown, then
-    known, each where a target may see it so."""
+    """Rows of memory [R, E + E + C], and how many [M] an event has: its label unknown, then known,
+    each where a target may see it so."""
     stream, delay = gatherer.stream, gatherer.delay
     now, time = stream.time[targets], stream.time[events]
     known = (label != UNKNOWN_LABEL) & (time <= now.max(initial=NEVER) - delay)

@@ -6,6 +6,7 @@ target sees the past of its keys, the time and which views it stands in; of itse
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from core.model.slots import FEATURES, Slots
 from core.model.views import NO_EVENT
 from domains.finance.batches import Gatherer
 from domains.finance.fields import Field, classes
-from domains.finance.gathered import GatheredFraudModule
+from domains.finance.gathered import Encode, GatheredFraudModule
 from domains.finance.model import FraudEnsemble
 from domains.finance.stream import DAY
 from domains.finance.tokens import FinanceTokenizer
@@ -59,6 +60,8 @@ class SurpriseModule(GatheredFraudModule):
     """`logits` and `stream_logits` give [T, F]: how little each field's value was expected, in
     nats (minus the logarithm of its probability)."""
 
+    sees_itself = False
+
     def __init__(
         self, tokenizer: FinanceTokenizer, encoder: GatheredConfig, fields: Sequence[Field]
     ) -> None:
@@ -87,28 +90,29 @@ class SurpriseModule(GatheredFraudModule):
 
     def expected(self, gatherer: Gatherer, targets: np.ndarray) -> list[Tensor]:
         """[T, size] log-probabilities of each field at a few stream places."""
-        return self._expect(gatherer, targets, self._sight(gatherer, targets))
+        encode = functools.partial(self.encoder.hidden, seen=self._sight(gatherer, targets))
+        return self._expect(gatherer, targets, encode)
 
     def classes(self, gatherer: Gatherer, targets: np.ndarray) -> np.ndarray:
         """[T, F] what the fields are."""
         return classes(self.fields, gatherer, targets, self.windows(), self.offsets)
 
-    def _judge(self, gatherer: Gatherer, targets: np.ndarray, seen: list[Slots]) -> Tensor:
+    def _sight(self, gatherer: Gatherer, targets: np.ndarray) -> list[Slots]:
+        size = self.encoder.config.head_size
+        return [_without_itself(one, size) for one in super()._sight(gatherer, targets)]
+
+    def _judge(self, gatherer: Gatherer, targets: np.ndarray, encode: Encode) -> Tensor:
         found = self._tensor(self.classes(gatherer, targets))
-        expected = self._expect(gatherer, targets, seen)
+        expected = self._expect(gatherer, targets, encode)
         nats = [-e.gather(1, found[:, i : i + 1])[:, 0] for i, e in enumerate(expected)]
         return torch.stack(nats, dim=1)
 
-    def _expect(
-        self, gatherer: Gatherer, targets: np.ndarray, seen: Sequence[Slots]
-    ) -> list[Tensor]:
+    def _expect(self, gatherer: Gatherer, targets: np.ndarray, encode: Encode) -> list[Tensor]:
         stream = gatherer.stream
         calendar = self._tensor(stream.ids[targets, -CALENDAR:].astype(np.int64))
         nothing = calendar.new_zeros((len(targets), stream.floats.shape[1]), dtype=torch.float32)
         events = self.embed.table(calendar) + self.embed.linear.bias
-        size = self.encoder.config.head_size
-        past = [_without_itself(one, size) for one in seen]
-        hidden = self.encoder.norm(self.encoder.hidden(events, nothing, past))
+        hidden = self.encoder.norm(encode(events, nothing))
         return self.head(hidden, self._paces(gatherer, targets))
 
     def _paces(self, gatherer: Gatherer, targets: np.ndarray) -> list[Tensor]:

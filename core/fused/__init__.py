@@ -1,0 +1,1 @@
+"""Kernels compiled on first use (numba), for passes that no gradient runs through."""

@@ -1,0 +1,59 @@
+"""Compilation on first use, kept on disk for as long as the sources stay as they are.
+
+numba itself looks at the time and size of one file. That would miss a constant that another file
+defines, and an upgrade: files of a wheel may all have the same time.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from numba import config, njit
+
+HERE = Path(__file__).parent
+SOURCES = (HERE, HERE.parent / "model")
+"""Folders whose files compiled functions take code or constants from."""
+
+
+def compiled(function: Any) -> Any:
+    """The function in machine code; not kept where no folder can be written."""
+    settings = cast("Any", config)
+    usual = settings.CACHE_DIR
+    folder = next(filter(_can_be_written, _folders(usual)), None)
+    if folder is None:
+        return njit(nogil=True)(function)
+    settings.CACHE_DIR = str(folder)
+    try:
+        return njit(cache=True, nogil=True)(function)
+    finally:
+        settings.CACHE_DIR = usual
+
+
+def _folders(usual: str) -> Iterator[Path]:
+    """NUMBA_CACHE_DIR where it is set; else beside the source or in the user's own cache."""
+    own = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    roots = [usual] if usual else [HERE / "__pycache__", os.path.join(own, "longstrand")]
+    yield from (Path(root, f"kernels-{version()}") for root in roots)
+
+
+def _can_be_written(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+@functools.cache
+def version() -> str:
+    """Of the sources, whenever they were written."""
+    files = sorted(path for folder in SOURCES for path in folder.glob("*.py"))
+    digest = hashlib.blake2b(digest_size=8)
+    for path in files:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
