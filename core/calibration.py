@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from core.errors import LongstrandError
 from core.tails import Tail
@@ -91,6 +90,9 @@ def fit_platt(raw: np.ndarray, label: np.ndarray) -> Calibration:
     With fewer than 2 examples of either class nothing can be fitted and the sigmoid of the raw
     logit itself is the probability.
     """
+    # Scoring a file only applies one and must not wait for this.
+    from sklearn.linear_model import LogisticRegression
+
     label = np.asarray(label).astype(int)
     if min(label.sum(), (1 - label).sum()) < 2:
         return Calibration("platt")

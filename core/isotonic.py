@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
 
 from core.calibration import Calibration
 
@@ -16,6 +15,9 @@ def fit_isotonic(raw: np.ndarray, label: np.ndarray) -> Calibration:
     With fewer than 2 examples of either class nothing can be fitted and the sigmoid of the raw
     logit itself is the probability.
     """
+    # Scoring a file only applies one and must not wait for this.
+    from sklearn.isotonic import IsotonicRegression
+
     raw, label = np.asarray(raw, dtype=np.float64), np.asarray(label).astype(int)
     if min(label.sum(), (1 - label).sum()) < 2:
         return Calibration("platt")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from core.calibration import Calibration
     from core.model.encoder import EncoderConfig
     from core.training.fit import FitConfig
-    from core.training.module import OptimConfig
+    from core.training.lightning import OptimConfig
 
 
 def domain_config(node: DictConfig) -> Any:
@@ -128,7 +128,7 @@ def encoder(config: DictConfig, attends: Pattern) -> EncoderConfig:
 
 
 def optimiser(node: DictConfig) -> OptimConfig:
-    from core.training.module import OptimConfig
+    from core.training.lightning import OptimConfig
 
     return OptimConfig(lr=node.lr, weight_decay=node.weight_decay, warmup=node.warmup)
 

@@ -85,11 +85,10 @@ class Bench:
         # Speed is that of the second half: the first builds plans and warms up.
         fitting = replace(build.fitting(config.trainer), steps=steps, log_every=-(-steps // 2))
         fit(module, loader, build.optimiser(config.trainer), fitting, folder, seed)
-        rate = module.trainer.callback_metrics.get("steps_per_second")
-        if rate is None:  # killed after its last step: nothing was left to time
+        if module.steps_per_second is None:  # killed after its last step: nothing was left to time
             shutil.rmtree(folder)
             return self._train(fold, index, encoder, steps, folder)
-        return Try(steps, self._loss(module, tokenizer, fold, seed), 1 / float(rate))
+        return Try(steps, self._loss(module, tokenizer, fold, seed), 1 / module.steps_per_second)
 
     def _loss(self, module: SequenceModule, tokenizer: Any, fold: Fold, seed: int) -> float:
         batches = self.config.attention.tries.batches

@@ -12,8 +12,9 @@ import torch
 from core.attention import Window
 from core.model.encoder import EncoderConfig
 from core.training.fit import FitConfig, fit
+from core.training.lightning import OptimConfig
 from core.training.loader import StepLoader
-from core.training.module import OptimConfig, SequenceModule
+from core.training.module import SequenceModule
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import torch
 from core.errors import ConfigError
 from core.training import launch, processes
 from core.training.callbacks import AveragedWeights, Checkpointer, Throughput
+from core.training.lightning import OptimConfig, Training
 from core.training.loader import Share, StepLoader
-from core.training.module import OptimConfig, SequenceModule
+from core.training.module import SequenceModule
 from core.training.strategy import STRATEGIES, lightning_strategy, whole_weights
 
 
@@ -96,7 +97,6 @@ def fit(
     if config.average:
         # Before the checkpointer: a checkpoint must hold the average of its own step.
         callbacks.insert(0, AveragedWeights(config.average))
-    module.optim, module.seed = optim, seed
     loader.take(Share(launch.rank(), launch.count()))
     unsharded = copy.deepcopy(module) if config.strategy == "fsdp" else module
     trainer = pl.Trainer(
@@ -119,7 +119,10 @@ def fit(
         num_sanity_val_steps=0,
     )
     resume = str(checkpoint) if processes.from_first(checkpoint.is_file) else None
-    trainer.fit(module, train_dataloaders=loader, ckpt_path=resume, weights_only=True)
+    training = Training(module, optim, seed)
+    trainer.fit(training, train_dataloaders=loader, ckpt_path=resume, weights_only=True)
+    rate = trainer.callback_metrics.get("steps_per_second")
+    unsharded.steps_per_second = None if rate is None else float(rate)
     if unsharded is not module:
         unsharded.load_state_dict(whole_weights(module))
     return unsharded.eval()

@@ -1,73 +1,32 @@
-"""The LightningModule base: loss in, AdamW with warm-up and cosine out."""
+"""The base of networks with a loss. Whoever only predicts needs no training library."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from core.errors import ConfigError, LongstrandError
+from core.errors import ConfigError
 from core.training import launch, processes
-from core.training.loader import step_seed
-from core.training.strategy import shard
 
 
-@dataclass(frozen=True)
-class OptimConfig:
-    """AdamW (Loshchilov & Hutter 2019), linear warm-up, then cosine to `final` of the peak.
-
-    Args:
-        lr: peak learning rate.
-        weight_decay: on matrices only; vectors, norms and embeddings decay nothing.
-        warmup: share of all steps spent rising from 0.
-        final: learning rate of the last step as a share of the peak.
-    """
-
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    final: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.98)
-
-    def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise ConfigError(f"trainer.lr: found {self.lr}, expected above 0")
-        if not self.weight_decay >= 0:
-            raise ConfigError(f"trainer.weight_decay: found {self.weight_decay}, expected >= 0")
-        if not 0 <= self.warmup < 1:
-            raise ConfigError(f"trainer.warmup: found {self.warmup}, expected a share in [0, 1)")
-
-
-def warmup_cosine(step: int, total: int, warmup: float, final: float) -> float:
-    """Factor on the peak learning rate at `step` of `total`."""
-    rise = max(1, round(warmup * total))
-    if step < rise:
-        return (step + 1) / rise
-    progress = min(1.0, (step - rise) / max(1, total - rise))
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-class SequenceModule(pl.LightningModule):
-    """A network with a loss. Subclasses implement `loss(batch)` by `mean`.
-
-    `optim` and `seed` are set by the pipeline before fitting; the number of steps comes from the
-    trainer. Every step starts from a generator state of its own, so that dropout draws the same
-    in a resumed run as in an unbroken one.
-    """
+class SequenceModule(nn.Module):
+    """A network with a loss. Subclasses implement `loss(batch)` by `mean`."""
 
     HEAD = ("head.",)
     """Beginnings of the names of tensors that mean something to this task only."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.optim = OptimConfig()
-        self.seed = 0
-        self._took_mean = False
+        self.took_mean = False
+        self.steps_per_second: float | None = None
+        """Of the last that a training logged; None where it had nothing left to do."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
 
     def loss(self, batch: Any) -> Tensor:
         """Scalar loss of one batch: a `mean`, or a sum of several."""
@@ -98,7 +57,7 @@ class SequenceModule(pl.LightningModule):
         Where processes share a training batch, weights differ between them: the sum of weights is
         that of the whole batch, and the mean of the results over processes is its mean.
         """
-        self._took_mean = True
+        self.took_mean = True
         weights = torch.as_tensor(weight, dtype=total.dtype, device=total.device)
         if self.training and processes.joined():
             weights = processes.total(weights) / launch.count()
@@ -118,53 +77,3 @@ class SequenceModule(pl.LightningModule):
                 f"the weights do not fit the configured model ({first[0].strip()}); leave out "
                 "overrides that change what was trained"
             ) from None
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(step_seed(self.seed, self.trainer.global_step, launch.rank()))
-
-    def configure_model(self) -> None:
-        if self._device_mesh is not None:
-            shard(self, self._device_mesh["data_parallel"])
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self._took_mean = False
-        loss = self.loss(batch)
-        if processes.joined() and not self._took_mean:
-            raise ConfigError(
-                "trainer.strategy: the loss of this task takes no mean over processes; train with "
-                "trainer.strategy=single"
-            )
-        whole = processes.total(loss) / launch.count()
-        if not torch.isfinite(whole):
-            raise LongstrandError(
-                f"the loss became {whole.item()} at step {self.trainer.global_step}: training "
-                "diverged; lower trainer.lr or set trainer.clip"
-            )
-        self.log("loss", whole, prog_bar=False, on_step=True, on_epoch=False, batch_size=1)
-        return loss
-
-    def configure_optimizers(self) -> Any:
-        total = self.trainer.max_steps
-        o = self.optim
-        optimizer = torch.optim.AdamW(_decay_groups(self, o.weight_decay), lr=o.lr, betas=o.betas)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, total, o.warmup, o.final)
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-
-def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    embeddings = {
-        id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)
-    }
-    decayed, plain = [], []
-    for parameter in module.parameters():
-        matrix = parameter.ndim >= 2 and id(parameter) not in embeddings
-        (decayed if matrix else plain).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]

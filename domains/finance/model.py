@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from core.errors import LongstrandError
@@ -166,6 +165,8 @@ class KeyedFraudModule(FraudModule):
         self.head = fraud_head(encoder)
 
     def logits(self, gatherer: Gatherer, targets: np.ndarray) -> Tensor:
+        from pytorch_lightning.utilities import move_data_to_device
+
         batch = move_data_to_device(gatherer.gather(targets, self.windows()), self.device)
         events = self.embed(batch["ids"], batch["floats"])
         target, *memories = events.split(batch["sizes"])

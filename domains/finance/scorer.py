@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from domains.finance.tokens import FinanceTokenizer
 
 ALERT = "alert"
-PART_ROWS = 500_000
+PART_ROWS = 250_000
 
 
 class StreamScorer:

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import torch
-import torch._dynamo
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
@@ -115,7 +114,9 @@ def _kernels(device: str) -> _Kernels:
     """
     if device == "cpu":
         return _Kernels(flex_attention, merge)
-    dynamo = torch._dynamo.config
+    # Takes a second to import, which only compiling is worth.
+    from torch._dynamo import config as dynamo
+
     dynamo.recompile_limit = max(dynamo.recompile_limit, _KERNELS)
     dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, 4 * _KERNELS)
     attention = torch.compile(flex_attention, fullgraph=True)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.training.fit import FitConfig, fit
+from core.training.lightning import OptimConfig
 from core.training.loader import StepLoader, generator_at
-from core.training.module import OptimConfig, SequenceModule
+from core.training.module import SequenceModule
 
 
 class Line(SequenceModule):

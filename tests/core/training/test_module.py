@@ -7,7 +7,8 @@ import itertools
 import pytest
 from torch import nn
 
-from core.training.module import SequenceModule, _decay_groups, warmup_cosine
+from core.training.lightning import decay_groups, warmup_cosine
+from core.training.module import SequenceModule
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_its_final_share() -> None:
@@ -27,7 +28,7 @@ def test_only_matrices_that_are_no_embeddings_decay() -> None:
             self.norm = nn.LayerNorm(3)
 
     net = Net()
-    decayed, plain = _decay_groups(net, 0.1)
+    decayed, plain = decay_groups(net, 0.1)
     assert [id(p) for p in decayed["params"]] == [id(net.linear.weight)]
     assert len(plain["params"]) == 4
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
