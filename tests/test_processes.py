@@ -14,6 +14,7 @@ import torch
 from core.bundle import load_bundle, restore, write_bundle
 from core.calibration import Calibration
 from core.training.fit import FitConfig
+from core.training.lightning import OptimConfig, Training
 from core.training.loader import Share, StepLoader
 from core.training.module import SequenceModule
 from domains.finance import model as fraud_model
@@ -29,14 +30,16 @@ def _no_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fraud_model, "UNKNOWN_DROP", 0.0)
 
 
-def _losses(module: Any, losses: list[float]) -> None:
-    module.log = lambda name, value, **_: losses.append(float(value)) if name == "loss" else None
-
-
 def _train(tiny: Tiny, strategy: str, steps: int, folder: Path) -> dict[str, Any]:
     losses: list[float] = []
+
+    def log(training: Training, name: str, value: Any, **_: Any) -> None:
+        if name == "loss":
+            losses.append(float(value))
+
+    Training.log = log  # in this process, a fork
     config = replace(CONFIG, strategy=strategy, steps=steps)
-    module = tiny.fit(config, folder, lambda m: _losses(m, losses))
+    module = tiny.fit(config, folder)
     return {"losses": losses, "weights": dict(module.state_dict())}
 
 
@@ -107,17 +110,15 @@ def test_one_signal_stops_all_processes_at_one_step_and_another_number_goes_on(
     one = forked(lambda: _train(tiny, "single", 12, tmp_path / "one"), tmp_path).answer()
 
     def preempted(rank: int) -> Any:
-        def signalled(module: Any) -> None:
-            draw = module.on_train_batch_start
+        draw = Training.on_train_batch_start
 
-            def at_a_step(batch: Any, index: int) -> None:
-                if rank == 1 and module.trainer.global_step == 6:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                draw(batch, index)
+        def at_a_step(training: Training, batch: Any, index: int) -> None:
+            if rank == 1 and training.trainer.global_step == 6:
+                os.kill(os.getpid(), signal.SIGTERM)
+            draw(training, batch, index)
 
-            module.on_train_batch_start = at_a_step
-
-        tiny.fit(replace(CONFIG, strategy="ddp", steps=12), tmp_path / "many", signalled)
+        Training.on_train_batch_start = at_a_step
+        tiny.fit(replace(CONFIG, strategy="ddp", steps=12), tmp_path / "many")
 
     for process in ranks(2, preempted, tmp_path):
         assert "Preempted: stopped by SIGTERM at step 7" in process.failure()
@@ -155,7 +156,7 @@ def test_what_cannot_be_shared_is_refused(tmp_path: Path) -> None:
         from core.training import processes
 
         processes.join("ddp")
-        NoMean().training_step(None, 0)
+        Training(NoMean(), OptimConfig(), 0).training_step(None, 0)
 
     expected = {
         alone: "each of which would train a model of its own",

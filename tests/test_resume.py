@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 from core.training import callbacks
 from core.training.fit import FitConfig
+from core.training.lightning import Training
 from tests.forked import forked
 from tests.tiny import DOMAINS, Tiny
 
@@ -31,13 +33,15 @@ class Kill(pl.Callback):
     def __init__(self, step: int, moment: str) -> None:
         self.step = step
         self.moment = moment
+        self.made = 0
 
     def _at(self, moment: str, step: int) -> None:
         if moment == self.moment and step >= self.step:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
-        self._at("batch drawn", trainer.global_step)
+        self.made = trainer.global_step
+        self._at("batch drawn", self.made)
 
     def on_after_backward(self, trainer: Any, *args: Any) -> None:
         self._at("gradients there", trainer.global_step)
@@ -45,13 +49,14 @@ class Kill(pl.Callback):
     def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
         self._at("step made", trainer.global_step)
 
-    def arm(self, module: pl.LightningModule) -> None:
+    def arm(self, module: nn.Module) -> None:
         """In this process, from now on."""
-        module.configure_callbacks = lambda: [self]  # type: ignore[method-assign]
+        Training.configure_callbacks = lambda training: [self]  # type: ignore[method-assign]
         replace = os.replace
 
         def killed(*paths: Any) -> None:
-            self._at("checkpoint written, not yet renamed", module.trainer.global_step)
+            # Of the step whose batch was drawn last, which is made by now.
+            self._at("checkpoint written, not yet renamed", self.made + 1)
             replace(*paths)
 
         callbacks.os.replace = killed  # type: ignore[attr-defined]

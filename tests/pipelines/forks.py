@@ -18,11 +18,11 @@ import polars  # noqa: F401
 import pytorch_lightning  # noqa: F401
 import scipy.optimize  # noqa: F401
 
-from core.training.module import SequenceModule
+from core.training.lightning import Training
 
 
 def kill_at(step: int) -> None:
-    steps, train = [0], SequenceModule.training_step
+    steps, train = [0], Training.training_step
 
     def counted(self, batch, index):
         steps[0] += 1
@@ -30,7 +30,7 @@ def kill_at(step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return train(self, batch, index)
 
-    SequenceModule.training_step = counted
+    Training.training_step = counted
 
 
 codes = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError
 from core.training.fit import FitConfig, fit
-from core.training.lightning import OptimConfig
+from core.training.lightning import OptimConfig, Training
 from core.training.loader import StepLoader, generator_at
 from core.training.module import SequenceModule
 
@@ -25,8 +26,14 @@ class Line(SequenceModule):
     def loss(self, batch: Tensor) -> Tensor:
         return ((batch @ self.weight - batch.sum(1, keepdim=True)) ** 2).mean()
 
-    def on_train_batch_end(self, *args: object) -> None:
-        self.seen.append(self.weight.detach().clone())
+
+@pytest.fixture(autouse=True)
+def _seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def see(training: Training, *args: object) -> None:
+        line = cast(Line, training.network)
+        line.seen.append(line.weight.detach().clone())
+
+    monkeypatch.setattr(Training, "on_train_batch_end", see)
 
 
 def _loader(steps: int) -> StepLoader:

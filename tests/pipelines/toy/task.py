@@ -71,7 +71,7 @@ class ToyModule(SequenceModule):
         journal = os.environ.get("TOY_JOURNAL")
         if journal:
             with open(journal, "a") as f:
-                f.write(json.dumps([self.trainer.global_step, batch["rows"]]) + "\n")
+                f.write(json.dumps([batch["step"], batch["rows"]]) + "\n")
         return self.mean(((self(batch["x"]) - batch["y"]) ** 2).sum(), len(batch["y"]))
 
 
@@ -99,6 +99,7 @@ class ToyTask:
             return {
                 "x": source.inputs(chosen),
                 "y": y,
+                "step": step,
                 "rows": chosen.to_list(),
                 "tokens": 8 * len(y),
             }
