@@ -29,7 +29,7 @@ CALENDAR = 2
 """Columns of `Stream.ids` that the time alone makes: hour and weekday, the last ones."""
 PACE = 8
 """Gaps before it that a gap is predicted from."""
-OUTLIERS = 0.01
+OUTLIERS = 0.003
 """Share of a batch, a number's most surprising values, that teaches nothing of this number:
 otherwise frauds in the training rows would make frauds usual."""
 
