@@ -83,10 +83,14 @@ class EffectModule(SequenceModule):
         classification: binary cross-entropy on logits; else Huber loss in model units.
         noise: share of bases, with their amino acid, hidden from the encoder in training.
         codons: False hides amino acids everywhere.
+
+    Attributes:
+        trainings: how many of a network the numbers are the mean of.
     """
 
     before: Tensor
     after: Tensor
+    trainings = 1
 
     def __init__(
         self,
@@ -139,6 +143,10 @@ class EffectModule(SequenceModule):
             each = F.huber_loss(output, label, reduction="none")
         return self.mean((each * weight).sum(), weight.sum())
 
+    def each(self, batch: dict[str, Any]) -> Tensor:
+        """[1, B, N, 4]: what `EffectEnsemble.each` gives of its members."""
+        return self(batch)[None]
+
     @classmethod
     def ensemble(cls, members: Sequence[EffectModule]) -> EffectEnsemble:
         return EffectEnsemble(members)
@@ -151,7 +159,12 @@ class EffectEnsemble(SequenceModule):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.reach = members[0].reach
+        self.trainings = len(members)
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
         """[B, N, 4]."""
-        return torch.stack([member(batch) for member in self.members]).mean(0)
+        return self.each(batch).mean(0)
+
+    def each(self, batch: dict[str, Any]) -> Tensor:
+        """[K, B, N, 4]: the numbers of each of K members."""
+        return torch.stack([member(batch) for member in self.members])

@@ -14,7 +14,8 @@ USE = "Research use only: not validated for clinical decisions"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Model, reference and context of the scores; `reach` None is a window centred on the site."""
+    """Model, reference and context of the scores: the model is the mean of `trainings`
+    of a network; `reach` None is a window centred on the site."""
 
     model: str
     reference: str
@@ -22,6 +23,7 @@ class Provenance:
     reach: int | None
     window: int
     annotated: bool
+    trainings: int
 
 
 def header_lines(
@@ -38,6 +40,12 @@ def header_lines(
             "LS_EFFECT", "A", "Float", f"Predicted effect of the allele, {unit}; {_sign(tokenizer)}"
         )
     ]
+    if provenance.trainings > 1:
+        text = (
+            f"Standard deviation of LS_EFFECT over the {provenance.trainings} trainings whose mean "
+            f"it is (divisor {provenance.trainings - 1}), in its unit"
+        )
+        lines.append(_info("LS_SD", "A", "Float", text))
     if classification:
         text = f"Calibrated probability that {label} is {positive}"
         lines.append(_info("LS_PROB", "A", "Float", text))

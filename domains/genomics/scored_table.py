@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +21,7 @@ SCHEMA = {
     "ref": pl.String(),
     "alt": pl.String(),
     "effect": pl.Float64(),
+    "sd": pl.Float64(),
     "probability": pl.Float64(),
     "reason": pl.String(),
     "warning": pl.String(),
@@ -29,10 +30,13 @@ SCHEMA = {
 }
 
 
-def write_table(scored: Iterator[pl.DataFrame], header: Sequence[str], out: Path) -> Summary:
+def write_table(
+    scored: Iterator[pl.DataFrame], header: Sequence[str], out: Path, spread: bool
+) -> Summary:
     """Columns record (number in the file from 1), alternative (number in ALT from 1, 0 where a
-    record has none), chrom, pos (1-based), ref, alt as in the file, effect, probability, reason,
-    warning, consequence, csq; the lines of `header` are in the file's metadata as `longstrand`.
+    record has none), chrom, pos (1-based), ref, alt as in the file, effect, sd (with `spread`),
+    probability, reason, warning, consequence, csq; the lines of `header` are in the file's metadata
+    as `longstrand`.
 
     The table is streamed from frame to frame and written whole or not at all.
     """
@@ -43,10 +47,11 @@ def write_table(scored: Iterator[pl.DataFrame], header: Sequence[str], out: Path
             counts.update(dict(frame["reason"].value_counts().iter_rows()))
             yield frame.with_columns(pl.col("record") + 1, pl.col("alternative") + 1)
 
+    schema = {name: kind for name, kind in SCHEMA.items() if spread or name != "sd"}
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")
     try:
-        _write(counted(), header, temporary)
+        _write(counted(), schema, header, temporary)
         os.replace(temporary, out)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -54,13 +59,18 @@ def write_table(scored: Iterator[pl.DataFrame], header: Sequence[str], out: Path
     return summary_of(counts, [str(out)])
 
 
-def _write(frames: Iterator[pl.DataFrame], header: Sequence[str], path: Path) -> None:
+def _write(
+    frames: Iterator[pl.DataFrame],
+    schema: Mapping[str, pl.DataType],
+    header: Sequence[str],
+    path: Path,
+) -> None:
     def batches(
         columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, size: int | None
     ) -> Iterator[pl.DataFrame]:
         # The sink asks for everything: no columns, predicate or number of rows to narrow to.
         for frame in frames:
-            yield frame.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+            yield frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
-    lazy = register_io_source(batches, schema=SCHEMA)
+    lazy = register_io_source(batches, schema=dict(schema))
     lazy.sink_parquet(path, metadata={"longstrand": "\n".join(header)}, engine="streaming")

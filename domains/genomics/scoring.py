@@ -41,6 +41,7 @@ class EffectScorer:
         self.source, self.module, self.tokenizer = source, module, tokenizer
         self.calibration, self.window, self.version = calibration, window, version
         self.classification = tokenizer.label_kind == "classification"
+        self.spread = module.trainings > 1
         annotated = bool(source.reference.transcripts)
         self.caller = ConsequenceCaller(source.reference) if annotated else None
 
@@ -61,30 +62,24 @@ class EffectScorer:
         return parts
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
-        """Columns record, alternative, chrom, pos (1-based), ref, alt (as in the file), effect,
-        probability (null without a score, or for regression), reason, warning,
-        consequence and csq (null without an annotation, the last two also for alleles that are
-        not plain bases); ordered as in the file.
+        """Columns record, alternative, chrom, pos (1-based), ref, alt (as in the file), effect, sd
+        (standard deviation of the effect over trainings, null of a single one), probability (null
+        for regression; all three null without a score), reason, warning, consequence and csq
+        (null without an annotation, the last two also for alleles that are not plain bases);
+        ordered as in the file.
 
         Raises:
             LongstrandError: the model gives a score that is not finite.
         """
-        from domains.genomics.tile import score_positions
-
         alleles = self.source.alleles(part)
-        effect = np.full(len(alleles), np.nan)
-        contig, pos, base = (alleles[c].to_numpy() for c in ("contig", "pos", "base"))
-        good = base >= 0
-        for name in alleles["contig"].filter(pl.Series(good)).unique(maintain_order=True):
-            here = np.flatnonzero(good & (contig == name))
-            sites = np.unique(pos[here])
-            found = score_positions(self.module, self.source.reference, name, sites, self.window)
-            effect[here] = found[np.searchsorted(sites, pos[here]), base[here]]
-        effect = self.tokenizer.to_label(effect)
+        effect, spread = self._effects(alleles)
         score = self.calibration.apply(effect)
-        chosen = np.flatnonzero(good)
-        for numbers in (effect[chosen], score[chosen]):
-            require_finite(numbers, lambda i: f"{contig[chosen[i]]}:{pos[chosen[i]] + 1}")
+        judged = alleles.with_row_index("at").filter(pl.col("base") >= 0)
+        for numbers in (effect, score, *([spread] if self.spread else [])):
+            require_finite(
+                numbers[judged["at"].to_numpy()],
+                lambda i: f"{judged['contig'][i]}:{judged['pos'][i] + 1}",
+            )
         nothing = pl.lit(None, pl.Float64)
         scored = alleles.select(
             "record",
@@ -94,12 +89,30 @@ class EffectScorer:
             "ref",
             "alt",
             pl.Series("effect", effect if self.classification else score).fill_nan(None),
+            pl.Series("sd", spread).fill_nan(None),
             (pl.Series(score).fill_nan(None) if self.classification else nothing).alias(
                 "probability"
             ),
             "reason",
         )
         return pl.concat([scored, self._consequences(alleles)], how="horizontal"), None
+
+    def _effects(self, alleles: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation over members, in the label's unit (for classes the logit);
+        NaN without a score."""
+        from domains.genomics.tile import scores_and_spread
+
+        effect, spread = (np.full(len(alleles), np.nan) for _ in range(2))
+        contig, pos, base = (alleles[c].to_numpy() for c in ("contig", "pos", "base"))
+        good = base >= 0
+        for name in alleles["contig"].filter(pl.Series(good)).unique(maintain_order=True):
+            here = np.flatnonzero(good & (contig == name))
+            sites = np.unique(pos[here])
+            told = scores_and_spread(self.module, self.source.reference, name, sites, self.window)
+            place = np.searchsorted(sites, pos[here])
+            effect[here], spread[here] = (found[place, base[here]] for found in told)
+        # A spread has no origin: of the change of unit it takes the scale alone.
+        return self.tokenizer.to_label(effect), spread * self.tokenizer.scale
 
     def _consequences(self, alleles: pl.DataFrame) -> pl.DataFrame:
         """warning, consequence and csq of each allele."""
@@ -118,8 +131,10 @@ class EffectScorer:
         order and every byte outside our INFO tags."""
         check_out(self.source.path, out)
         if out.suffix == ".parquet":
-            return write_table(scored, self.header_lines(), out)
+            return write_table(scored, self.header_lines(), out, self.spread)
         columns = {"LS_EFFECT": "effect"}
+        if self.spread:
+            columns["LS_SD"] = "sd"
         if self.classification:
             columns["LS_PROB"] = "probability"
         columns["LS_REASON"] = "reason"
@@ -137,5 +152,6 @@ class EffectScorer:
             self.module.reach(),
             self.window,
             self.caller is not None,
+            self.module.trainings,
         )
         return header_lines(self.source.config, self.tokenizer, provenance)

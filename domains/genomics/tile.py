@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from domains.genomics.source import Reference
 from domains.genomics.window import Span, stack_windows
@@ -41,7 +42,6 @@ def lay_tiles(
     return tiles
 
 
-@torch.inference_mode()
 def score_positions(
     module: EffectModule | EffectEnsemble,
     reference: Reference,
@@ -49,7 +49,19 @@ def score_positions(
     positions: np.ndarray,
     window: int,
 ) -> np.ndarray:
-    """The network's four numbers at each position.
+    """float32 [n, 4]: the scores alone of `scores_and_spread`."""
+    return scores_and_spread(module, reference, contig, positions, window)[0]
+
+
+@torch.inference_mode()
+def scores_and_spread(
+    module: EffectModule | EffectEnsemble,
+    reference: Reference,
+    contig: str,
+    positions: np.ndarray,
+    window: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The network's four numbers at each position, and how far its members lie apart there.
 
     Args:
         positions: sorted unique int64 [n].
@@ -57,7 +69,8 @@ def score_positions(
             it); with unbounded reach, tokens of the window centred on each position.
 
     Returns:
-        float32 [n, 4] in model units, one number an alternative base.
+        float32 [n, 4] in model units, one number an alternative base: the mean over members; and
+        their standard deviation (by K - 1 of K members; NaN of a single training).
     """
     module.eval()
     reach = module.reach()
@@ -66,17 +79,24 @@ def score_positions(
     else:
         halo, tile = reach, max(window, 8 * reach)
     tiles = lay_tiles(positions, len(reference.sequence(contig)), tile, halo)
-    out = np.empty((len(positions), 4), dtype=np.float32)
+    mean, spread = (np.empty((len(positions), 4), dtype=np.float32) for _ in range(2))
     for group in _batches(tiles, max(1, TOKENS_A_FORWARD // tile)):
         spans = [Span(contig, start, end) for start, end, _, _ in group]
         # One width for all tiles of a length class: compiled and cached plans are reused.
         width = max(span.end - span.start for span in spans)
         batch = stack_windows(reference, spans, width)
         batch = {k: v.to(module.device) for k, v in batch.items() if k != "tokens"}
-        scores = module(batch).float().cpu().numpy()
-        for i, (start, _, first, last) in enumerate(group):
-            out[first:last] = scores[i, positions[first:last] - start]
-    return out
+        each = module.each(batch)
+        for out, numbers in ((mean, each.mean(0)), (spread, _deviation(each))):
+            scores = numbers.float().cpu().numpy()
+            for i, (start, _, first, last) in enumerate(group):
+                out[first:last] = scores[i, positions[first:last] - start]
+    return mean, spread
+
+
+def _deviation(each: Tensor) -> Tensor:
+    # torch warns of what is plainly undefined: the spread of one.
+    return each.float().std(0) if len(each) > 1 else torch.full_like(each[0], torch.nan)
 
 
 def _batches(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FIXED_COLUMNS = 8
-OUR_TAGS = ("LS_EFFECT", "LS_PROB", "LS_REASON", "LS_CSQ", "LS_WARNING")
+OUR_TAGS = ("LS_EFFECT", "LS_SD", "LS_PROB", "LS_REASON", "LS_CSQ", "LS_WARNING")
 OUR_LINES = (
     *(f"##INFO=<ID={tag},".encode() for tag in OUR_TAGS),
     b"##source=longstrand",
