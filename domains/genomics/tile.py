@@ -6,8 +6,8 @@ from it. With halo >= the network's reach a score therefore does not depend on w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -20,26 +20,48 @@ if TYPE_CHECKING:
     from domains.genomics.model import EffectEnsemble, EffectModule
 
 TOKENS_A_FORWARD = 16_384
+WIDTHS = 64
 
 
-def lay_tiles(
-    positions: np.ndarray, length: int, tile: int, halo: int
-) -> list[tuple[int, int, int, int]]:
-    """Tiles over sorted positions of one contig; stretches without a position are passed over.
+class Tile(NamedTuple):
+    """Window [start, end), and the slice [first, last) of the positions that is read from it."""
 
-    Returns:
-        (start, end, first, last): window [start, end), and the slice [first, last) of `positions`
-        that is read from it.
+    start: int
+    end: int
+    first: int
+    last: int
+
+
+def lay_tiles(positions: np.ndarray, length: int, tile: int, halo: int) -> list[Tile]:
+    """Tiles, at most `tile` long, over sorted positions of one contig.
+
+    A tile ends where the next position is so far away that a tile of its own costs less than the
+    bases between: stretches without a position are passed over.
     """
     core = tile - 2 * halo
+    ends = np.flatnonzero(np.diff(positions) > 2 * halo) + 1
     tiles = []
     first = 0
     while first < len(positions):
         low = int(positions[first])
         last = int(np.searchsorted(positions, low + core))
-        tiles.append((max(0, low - halo), min(length, low + core + halo), first, last))
+        near = int(np.searchsorted(ends, first, side="right"))
+        if near < len(ends):
+            last = min(last, int(ends[near]))
+        high = int(positions[last - 1])
+        tiles.append(Tile(max(0, low - halo), min(length, high + 1 + halo), first, last))
         first = last
     return tiles
+
+
+def tiles_of(
+    module: EffectModule | EffectEnsemble, positions: np.ndarray, length: int, window: int
+) -> list[Tile]:
+    """The tiles of `score_positions` on a contig of that length."""
+    reach = module.reach()
+    if reach is None:
+        return lay_tiles(positions, length, 2 * (window // 2) + 1, window // 2)
+    return lay_tiles(positions, length, max(window, 8 * reach), reach)
 
 
 def score_positions(
@@ -65,26 +87,20 @@ def scores_and_spread(
 
     Args:
         positions: sorted unique int64 [n].
-        window: tokens a tile where the network's reach is bounded (longer where the reach asks for
-            it); with unbounded reach, tokens of the window centred on each position.
+        window: tokens a tile at most where the network's reach is bounded (more where the reach
+            asks for it); with unbounded reach, tokens of the window centred on each position.
 
     Returns:
         float32 [n, 4] in model units, one number an alternative base: the mean over members; and
         their standard deviation (by K - 1 of K members; NaN of a single training).
     """
     module.eval()
-    reach = module.reach()
-    if reach is None:
-        halo, tile = window // 2, 2 * (window // 2) + 1
-    else:
-        halo, tile = reach, max(window, 8 * reach)
-    tiles = lay_tiles(positions, len(reference.sequence(contig)), tile, halo)
+    tiles = tiles_of(module, positions, len(reference.sequence(contig)), window)
     mean, spread = (np.empty((len(positions), 4), dtype=np.float32) for _ in range(2))
-    for group in _batches(tiles, max(1, TOKENS_A_FORWARD // tile)):
-        spans = [Span(contig, start, end) for start, end, _, _ in group]
-        # One width for all tiles of a length class: compiled and cached plans are reused.
-        width = max(span.end - span.start for span in spans)
-        batch = stack_windows(reference, spans, width)
+    # What a pattern of unbounded reach is may depend on the width: all its windows have one.
+    step = WIDTHS if module.reach() is not None else 2 * (window // 2) + 1
+    for group, width in _batches(tiles, step):
+        batch = stack_windows(reference, [Span(contig, t.start, t.end) for t in group], width)
         batch = {k: v.to(module.device) for k, v in batch.items() if k != "tokens"}
         each = module.each(batch)
         for out, numbers in ((mean, each.mean(0)), (spread, _deviation(each))):
@@ -99,7 +115,13 @@ def _deviation(each: Tensor) -> Tensor:
     return each.float().std(0) if len(each) > 1 else torch.full_like(each[0], torch.nan)
 
 
-def _batches(
-    tiles: Sequence[tuple[int, int, int, int]], size: int
-) -> list[Sequence[tuple[int, int, int, int]]]:
-    return [tiles[i : i + size] for i in range(0, len(tiles), size)]
+def _batches(tiles: Sequence[Tile], step: int) -> Iterator[tuple[list[Tile], int]]:
+    """Tiles of about the same length together, and the width of each batch, a multiple of `step`:
+    few widths, so that plans are reused."""
+    left = sorted(tiles, key=lambda t: t.start - t.end)  # the longest first
+    while left:
+        longest = left[0].end - left[0].start
+        width = -(-longest // step) * step
+        size = max(1, TOKENS_A_FORWARD // width)
+        yield left[:size], width
+        left = left[size:]
