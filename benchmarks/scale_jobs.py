@@ -65,7 +65,7 @@ def transactions(folder: Path, sizes: Sizes) -> Scoring:
     source, task = TransactionSource(path, named_schema(config.data)), finance.task(config)
     tokenizer = task.fit_tokenizer(source, source.events["row"].head(50_000))
     encoder = EncoderConfig(dim=48, layers=2, heads=4, ffn=4, pattern=Window(4096))
-    return _scoring("finance", task, tokenizer, encoder, finance.carried(config), path, ".parquet")
+    return untrained("finance", task, tokenizer, encoder, finance.carried(config), path, ".parquet")
 
 
 def write_copies(stretch: pl.DataFrame, days: int, rows: int, path: Path) -> None:
@@ -93,7 +93,7 @@ def handbook_sized(learned: Path, input: Path) -> Scoring:
     tokenizer = task.fit_tokenizer(source, source.events["row"])
     encoder = EncoderConfig(dim=64, layers=2, heads=16, ffn=4, pattern=Window(4096))
     carried = finance.carried(config)
-    return _scoring("finance", task, tokenizer, encoder, carried, input, ".parquet")
+    return untrained("finance", task, tokenizer, encoder, carried, input, ".parquet")
 
 
 def variants(folder: Path, sizes: Sizes) -> Scoring | None:
@@ -113,7 +113,7 @@ def variants(folder: Path, sizes: Sizes) -> Scoring | None:
     tokenizer, task = EffectTokenizer("regression", 0.0, 1.0), genomics.task(config)
     path = held / "saccharomyces_cerevisiae.vcf.gz"
     carried = genomics.carried(config)
-    return _scoring("genomics", task, tokenizer, encoder, carried, path, ".vcf.gz", folder)
+    return untrained("genomics", task, tokenizer, encoder, carried, path, ".vcf.gz", folder)
 
 
 JOBS: Mapping[str, Callable[[Path, Sizes], Scoring | None]] = {
@@ -122,7 +122,7 @@ JOBS: Mapping[str, Callable[[Path, Sizes], Scoring | None]] = {
 }
 
 
-def _scoring(
+def untrained(
     domain: str,
     task: Any,
     tokenizer: Any,
@@ -132,6 +132,7 @@ def _scoring(
     suffix: str,
     folder: Path | None = None,
 ) -> Scoring:
+    """The bundle of a model before its first step, beside the input where no folder is named."""
     torch.manual_seed(0)
     bundle = (folder or input.parent) / f"{domain}-bundle"
     write_bundle(
