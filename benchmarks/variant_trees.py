@@ -33,7 +33,7 @@ def coding_features(reference: Reference, rows: pl.DataFrame) -> np.ndarray:
     """Place in the codon, amino acids before and after, their properties and distances, and the
     amino acids up to two codons away on either side; float64 [n, 21], -1 outside coding sequence.
     """
-    before_of, after_of = amino_acid_tables()
+    before_of, after_of = amino_acid_tables(reference.genetic_code)
     water, mass = _properties()
     distances = amino_acid_distances().astype(float)
     site, near = _codon_sites(reference, rows)
@@ -57,7 +57,7 @@ def coding_features(reference: Reference, rows: pl.DataFrame) -> np.ndarray:
 def exchange_features(reference: Reference, rows: pl.DataFrame) -> np.ndarray:
     """Amino acids before and after and their BLOSUM62 score; float64 [n, 3], `NO_AMINO_ACID` and
     0 outside coding sequence."""
-    before_of, after_of = amino_acid_tables()
+    before_of, after_of = amino_acid_tables(reference.genetic_code)
     site, _ = _codon_sites(reference, rows)
     before, after = before_of[site], after_of[site, rows["alt"].to_numpy()]
     score = amino_acid_distances()[before, after, DISTANCES.index("blosum62")]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from domains.genomics.contig import BASES, UNKNOWN
+from domains.genomics.genetic_code import STANDARD
 from domains.genomics.transcript import Transcript
 
 SITES = 1 + 2 * 3 * 64
@@ -33,11 +34,12 @@ DISTANCES = (
 
 
 @cache
-def amino_acid_of_codon() -> np.ndarray:
-    """uint8 [64] index into AMINO_ACIDS, by the standard genetic code (NCBI table 1)."""
+def amino_acid_of_codon(code: int = STANDARD) -> np.ndarray:
+    """uint8 [64] index into AMINO_ACIDS; a codon that is read both as stop and as an amino acid
+    (codes 27, 28 and 31) is the amino acid, as in bcftools csq."""
     from Bio.Data import CodonTable
 
-    table = CodonTable.unambiguous_dna_by_id[1]
+    table = CodonTable.unambiguous_dna_by_id[code]
     letters = [a + b + c for a in BASES[:4] for b in BASES[:4] for c in BASES[:4]]
     return np.array(
         [AMINO_ACIDS.index(table.forward_table.get(c, "*")) for c in letters], dtype=np.uint8
@@ -45,14 +47,17 @@ def amino_acid_of_codon() -> np.ndarray:
 
 
 @cache
-def amino_acid_tables() -> tuple[np.ndarray, np.ndarray]:
+def amino_acid_tables(code: int = STANDARD) -> tuple[np.ndarray, np.ndarray]:
     """What each site codes for.
+
+    Args:
+        code: number of the genetic code (`domains.genomics.genetic_code`).
 
     Returns:
         uint8 [SITES] amino acid of the reference, and uint8 [SITES, 4] amino acid after the base
         of the contig's plus strand became A, C, G or T; NO_AMINO_ACID outside coding sequence.
     """
-    translate = amino_acid_of_codon()
+    translate = amino_acid_of_codon(code)
     before = np.full(SITES, NO_AMINO_ACID, dtype=np.uint8)
     after = np.full((SITES, 4), NO_AMINO_ACID, dtype=np.uint8)
     for minus in (0, 1):
@@ -124,12 +129,12 @@ def coding_sites(sequence: np.ndarray, transcripts: list[Transcript]) -> np.ndar
     return sites
 
 
-def translate(sequence: np.ndarray, transcript: Transcript) -> str:
+def translate(sequence: np.ndarray, transcript: Transcript, code: int = STANDARD) -> str:
     """The protein of a transcript, one letter a whole codon, X where a base is unknown."""
     positions = transcript.coding_positions()
     codons = sequence[positions[: len(positions) // 3 * 3].reshape(-1, 3)].astype(np.int64)
     known = (codons != UNKNOWN).all(axis=1)
     sense = 3 - codons if transcript.strand < 0 else codons
     index = np.where(known, sense @ np.array([16, 4, 1]), 0)
-    letters = np.array(list(AMINO_ACIDS))[amino_acid_of_codon()[index]]
+    letters = np.array(list(AMINO_ACIDS))[amino_acid_of_codon(code)[index]]
     return "".join(np.where(known, letters, "X"))

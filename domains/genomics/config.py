@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from core.errors import ConfigError
+from domains.genomics.genetic_code import STANDARD, check_genetic_code
 
 
 def _one_of(name: str, found: str, expected: tuple[str, ...]) -> None:
@@ -109,6 +110,7 @@ class GenomicsData:
         source: simulated (written by this domain) or files.
         fasta: reference sequence: FASTA, plain or bgzip, or a GenBank record.
         annotation: GFF3, GTF or GenBank; none leaves the gene channels at 0.
+        genetic_code: NCBI's transl_table number, by which all codons of the annotation are read.
         tracks: numeric input channels by name.
         variants: labelled SNVs: VCF (.vcf, .vcf.gz, .bcf) or a table with the columns chrom, pos,
             ref, alt (.tsv, .tsv.gz).
@@ -124,6 +126,7 @@ class GenomicsData:
     source: str = "simulated"
     fasta: Optional[str] = None  # noqa: UP045
     annotation: Optional[str] = None  # noqa: UP045
+    genetic_code: int = STANDARD
     tracks: dict[str, TrackConfig] = field(default_factory=dict)
     variants: Optional[str] = None  # noqa: UP045
     label: str = "EFFECT"
@@ -140,6 +143,7 @@ class GenomicsData:
     def __post_init__(self) -> None:
         _one_of("data.source", self.source, ("simulated", "files"))
         _one_of("data.label_kind", self.label_kind, ("regression", "classification"))
+        check_genetic_code("data.genetic_code", self.genetic_code)
         if self.weight_half <= 0:
             raise ConfigError(f"data.weight_half: found {self.weight_half}, expected above 0")
         if (self.label_kind == "classification") != bool(self.positive):
@@ -161,6 +165,11 @@ class GenomicsData:
             raise ConfigError(
                 f"data.{given[0]}: found {getattr(self, given[0])!r} with data.source=simulated, "
                 "which would ignore it; set data.source=files"
+            )
+        if self.source == "simulated" and self.genetic_code != STANDARD:
+            raise ConfigError(
+                f"data.genetic_code: found {self.genetic_code} with data.source=simulated, whose "
+                "genes are of code 1; set data.source=files"
             )
         if self.source == "files" and self.fasta is None:
             raise ConfigError("data.fasta: found none, expected a path with data.source=files")

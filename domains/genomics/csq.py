@@ -60,8 +60,9 @@ class ConsequenceCaller:
         _write_sites(self.reference, contigs, wanted, folder / "sites.vcf")
         files = [str(folder / name) for name in ("genome.fa", "genes.gff3", "csq.vcf", "sites.vcf")]
         fasta, genes, out, sites = files
-        options = ["-l", "-n", _MOST, "-f", fasta, "-g", genes, "-Ov", "-o", out, sites]
-        command = [sys.executable, "-c", _RUN, fasta, *options]
+        code = str(self.reference.genetic_code)
+        options = ["-l", "-n", _MOST, "-C", code, "-f", fasta, "-g", genes, "-Ov", "-o", out]
+        command = [sys.executable, "-c", _RUN, fasta, *options, sites]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]

@@ -91,6 +91,7 @@ class EffectTask:
             classification=tokenizer.label_kind == "classification",
             noise=self.config.noise,
             codons=self.config.codons,
+            genetic_code=self.config.data.genetic_code,
         )
 
     def workload(self, source: LabelledSource, encoder: EncoderConfig) -> Workload:

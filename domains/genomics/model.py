@@ -83,6 +83,7 @@ class EffectModule(SequenceModule):
         classification: binary cross-entropy on logits; else Huber loss in model units.
         noise: share of bases, with their amino acid, hidden from the encoder in training.
         codons: False hides amino acids everywhere.
+        genetic_code: by which codons are read.
 
     Attributes:
         trainings: how many of a network the numbers are the mean of.
@@ -99,6 +100,7 @@ class EffectModule(SequenceModule):
         classification: bool,
         noise: float,
         codons: bool,
+        genetic_code: int,
     ) -> None:
         super().__init__()
         self.classification, self.noise, self.codons = classification, noise, codons
@@ -106,7 +108,7 @@ class EffectModule(SequenceModule):
         self.encoder = SparseEncoder(encoder)
         self.head = EffectHead(encoder.dim, encoder.dropout)
         self._config = encoder
-        before, after = (torch.from_numpy(t).long() for t in amino_acid_tables())
+        before, after = (torch.from_numpy(t).long() for t in amino_acid_tables(genetic_code))
         if not codons:
             before, after = (torch.full_like(t, NO_AMINO_ACID) for t in (before, after))
         self.register_buffer("before", before, persistent=False)

@@ -52,7 +52,8 @@ def header_lines(
     lines.append(_info("LS_REASON", "A", "String", f"SCORED, or why there is no score. {told}"))
     if provenance.annotated:
         text = (
-            "Consequence by bcftools csq, gravest transcript first and transcripts apart by /: "
+            f"Consequence by bcftools csq with genetic code {config.data.genetic_code}, gravest "
+            "transcript first and transcripts apart by /: "
             "term&term|gene|transcript|coding change|protein change"
         )
         lines.append(_info("LS_CSQ", "A", "String", text))

@@ -18,19 +18,24 @@ from domains.genomics.channel import CHANNELS, UNIT, channels_of
 from domains.genomics.codon import coding_sites
 from domains.genomics.config import GenomicsConfig, GenomicsData
 from domains.genomics.contig import GENBANK, Genome, read_genome
+from domains.genomics.genetic_code import STANDARD
 from domains.genomics.split import with_groups
 from domains.genomics.track import Track, read_track
 from domains.genomics.transcript import Transcript
 
 
 class Reference:
-    """Genome, annotation and tracks; channels and codon sites of a contig are made when first
-    asked for."""
+    """Genome, annotation, the genetic code by which its codons are read, and tracks; channels and
+    codon sites of a contig are made when first asked for."""
 
     def __init__(
-        self, genome: Genome, transcripts: Sequence[Transcript], tracks: Sequence[Track] = ()
+        self,
+        genome: Genome,
+        transcripts: Sequence[Transcript],
+        tracks: Sequence[Track] = (),
+        genetic_code: int = STANDARD,
     ) -> None:
-        self.genome, self.tracks = genome, tracks
+        self.genome, self.tracks, self.genetic_code = genome, tracks, genetic_code
         extra = [name for track in tracks for name in track.channel_names]
         self.channel_names = (*CHANNELS, *extra)
         self.transcripts: dict[str, list[Transcript]] = {}
@@ -72,7 +77,7 @@ def open_reference(data: GenomicsData) -> Reference:
         annotated = data.fasta
     transcripts = read_annotation(Path(annotated), genome) if annotated else []
     tracks = [read_track(name, track, genome) for name, track in data.tracks.items()]
-    return Reference(genome, transcripts, tracks)
+    return Reference(genome, transcripts, tracks, data.genetic_code)
 
 
 class LabelledSource:

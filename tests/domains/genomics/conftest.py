@@ -85,6 +85,29 @@ def bundle(
     return path
 
 
+def rebundled(bundle: Path, path: Path, **changed: Any) -> Path:
+    """The bundle once more at `path`, with other `weights` or another `config`."""
+    from core.bundle import load_bundle, write_bundle
+
+    kept = load_bundle(bundle)
+    names = ("domain", "task", "created", "fingerprint", "label_intervals", "config")
+    told = {"weights": kept.state_dict(), **{name: getattr(kept, name) for name in names}}
+    manifest = told | changed
+    weights = manifest.pop("weights")
+    write_bundle(
+        path,
+        manifest=manifest,
+        encoder=kept.encoder,
+        weights=weights,
+        tokenizer=kept.tokenizer,
+        calibration=kept.calibration,
+        metrics=[],
+        reference=[],
+        model_card="a small model for tests\n",
+    )
+    return path
+
+
 @pytest.fixture
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals of 20 resamplings, for tests of what is measured and not of how surely."""

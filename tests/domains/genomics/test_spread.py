@@ -8,31 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from torch import Tensor
 
-from core.bundle import load_bundle, restore, write_bundle
+from core.bundle import load_bundle, restore
 from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig
-from tests.domains.genomics.conftest import run_score
+from tests.domains.genomics.conftest import rebundled, run_score
 
 REGION = {"saturate": "sim2:101-400"}
-
-
-def _with_weights(bundle: Path, weights: dict[str, Tensor], path: Path) -> Path:
-    kept = load_bundle(bundle)
-    names = ("domain", "task", "created", "fingerprint", "label_intervals", "config")
-    write_bundle(
-        path,
-        manifest={name: getattr(kept, name) for name in names},
-        encoder=kept.encoder,
-        weights=weights,
-        tokenizer=kept.tokenizer,
-        calibration=kept.calibration,
-        metrics=[],
-        reference=[],
-        model_card="a small model for tests\n",
-    )
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +31,7 @@ def bundles(
         modules.append(task.module(tokenizer, kept.encoder))
     modules.append(first.ensemble(modules))
     return [
-        _with_weights(bundle, module.state_dict(), folder / f"{i}")
+        rebundled(bundle, folder / f"{i}", weights=module.state_dict())
         for i, module in enumerate(modules)
     ]
 
