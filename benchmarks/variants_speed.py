@@ -188,9 +188,9 @@ def end_to_end(job: Scoring, stretch: Stretch, threads: int, repeats: int) -> Ro
 def benchmark(settings: Settings) -> None:
     from pipelines import build
 
-    began = machine()
     repeats = 1 if settings.quick else settings.repeats
     config, source, task = opened(QUICK if settings.quick else DATA[0], settings.threads)
+    began = machine()  # with the threads that it now has
     tokenizer = task.fit_tokenizer(source, source.variants["row"])
     encoder = build.encoder(config, build.pattern(config.attention))
     torch.manual_seed(0)
