@@ -100,13 +100,17 @@ class GatheredFraudModule(FraudModule):
 
     def _reader(self, memories: Sequence[ViewMemory]) -> Callable[..., Encode]:
         """Of places among the targets, their times and days: the encoder of what they see."""
-        if self.encoder.norm.weight.dtype == torch.float32 and self.device.type == "cpu":
+        if self._fuses():
             fused = FusedEncoder(self.encoder)
             return lambda *asked: functools.partial(
                 fused.hidden, seen=[m.sight(*asked) for m in memories]
             )
         encode = self.encoder.hidden
         return lambda *asked: functools.partial(encode, seen=[m.slots(*asked) for m in memories])
+
+    def _fuses(self) -> bool:
+        """Whether the compiled form can run where the weights are."""
+        return self.encoder.norm.weight.dtype == torch.float32 and self.device.type == "cpu"
 
     def _look(self, gatherer: Gatherer, view: int, targets: np.ndarray) -> Look:
         stream, order = gatherer.stream, gatherer.orders[view]

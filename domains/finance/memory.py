@@ -90,7 +90,8 @@ class ViewMemory:
         content = self._spaced[row]
         # What stands before a key's first event may be later than the target.
         ages = ((now - at_time) / DAY).to(content.dtype).clamp_(min=0)
-        states = torch.where(known, label, UNKNOWN_LABEL)
+        # A label is a byte, too small for the arithmetic of its features' rows.
+        states = torch.where(known, label, UNKNOWN_LABEL).long()
         days = today - at_day
         write_features(content, self.size, ages, days, states)
         return Slots(content, self._bias[have], ages, days, states)

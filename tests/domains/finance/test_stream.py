@@ -126,6 +126,15 @@ def test_gathered_training_form_equals_the_stream_form(scorer, events, module, s
     np.testing.assert_allclose(by_target, one, atol=1e-5)
 
 
+def test_windows_laid_out_as_on_a_gpu_give_what_the_compiled_form_gives(
+    scorer, events, module, monkeypatch
+):
+    one = scorer.push(events)
+    scorer.past = None
+    monkeypatch.setattr(type(module), "_fuses", lambda module: False, raising=False)
+    np.testing.assert_allclose(scorer.push(events), one, atol=1e-5)
+
+
 def peeked(source, events, now, keys=True):
     """Another world from `now` on: every label that is not known then is flipped, its own among
     them, and every later row is another one."""
