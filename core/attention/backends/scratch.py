@@ -20,9 +20,13 @@ _scratch = _Scratch()
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An uninitialised tensor, valid until this thread asks for `name` again."""
+    """An uninitialised tensor, valid until this thread asks for `name` again.
+
+    While `torch.export` or a compiler is looking it is a tensor of the traced program, and none is
+    kept: those of a trace hold no numbers, and those of this process don't belong in a program.
+    """
     size = math.prod(shape)
-    if size > _KEPT:
+    if size > _KEPT or torch.compiler.is_compiling():
         return torch.empty(shape, dtype=dtype)
     if (name, dtype) not in _scratch.buffers:
         _scratch.buffers[name, dtype] = torch.empty(_KEPT, dtype=dtype)

@@ -20,6 +20,7 @@ from core.attention import (
     bigbird,
     longformer,
 )
+from core.attention.backends.scratch import _scratch
 from core.errors import ConfigError
 from core.model import EncoderConfig, SparseAttention, SparseEncoder, rotate
 from core.model.block import ACTIVATIONS, SwiGLU, feed_forward
@@ -217,9 +218,18 @@ EVERYTHING = bigbird(6, 1, (0, 50)) | LogSparse() | Strided(16)
 
 
 @pytest.mark.parametrize("pattern", [Window(5) & Causal(), EVERYTHING], ids=["window", "all"])
-def test_an_exported_encoder_gives_the_same_numbers(pattern: Pattern, tmp_path: Path) -> None:
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
+def test_an_exported_encoder_gives_the_same_numbers(
+    pattern: Pattern, used: bool, tmp_path: Path
+) -> None:
+    """In a process that has attended before, and in one that has not."""
+    _scratch.buffers.clear()
     model = encoder(replace(SMALL, pattern=pattern, activation="swiglu", kv_heads=1))
+    if used:
+        model(tokens(2, 150))
     program = torch.export.export(model, (tokens(2, 150),))
+    assert all(type(kept) is torch.Tensor for kept in _scratch.buffers.values())
+    assert not any(value.numel() > 1 << 16 for value in program.constants.values())
     assert "flash_attention_for_cpu" in str(program.graph)
     torch.export.save(program, tmp_path / "encoder.pt2")
     other = tokens(4, 150)[2:]
