@@ -108,5 +108,6 @@ def opened(protocol: Protocol, threads: int) -> tuple[DictConfig, LabelledSource
         domain.simulate(settings, out)
         settings = domain.simulated(settings, out)
     source = domain.open(settings, "train")
-    assert isinstance(source, LabelledSource)
-    return config, source, domain.task(settings)
+    task = domain.task(settings)
+    assert isinstance(source, LabelledSource) and isinstance(task, EffectTask)
+    return config, source, task

@@ -107,8 +107,17 @@ class Begun:
     new: list[str]
 
 
-def begin_from(bundle: Bundle, task: Any, encoder: EncoderConfig) -> Begun:
-    """The bundle's tokenizer, and the task's module with the bundle's weights to train on from.
+def begin_from(
+    bundle: Bundle,
+    task: Any,
+    encoder: EncoderConfig,
+    tokenizer: Any,
+    theirs: Mapping[str, Tensor],
+) -> Begun:
+    """The task's module with the bundle's weights to train on from.
+
+    Args:
+        tokenizer, theirs: what `Task.take_over` made of the bundle's.
 
     Of a bundle of another task the head (`SequenceModule.HEAD`) stays as it begins; everything
     else must be there in the same shape.
@@ -116,9 +125,8 @@ def begin_from(bundle: Bundle, task: Any, encoder: EncoderConfig) -> Begun:
     Raises:
         ConfigError: the module has other tensors than the bundle, or the bundle is an ensemble.
     """
-    tokenizer = task.load_tokenizer(bundle.tokenizer)
     module = task.module(tokenizer, encoder)
-    own, theirs = module.state_dict(), bundle.state_dict()
+    own = module.state_dict()
     if count := _members(theirs):
         raise ConfigError(
             f"init: found a bundle of {count} members at {bundle.path}, expected one of a single "

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
+    from torch import Tensor
 
     from core.attention import Pattern
     from core.attention.auto import Workload
@@ -197,6 +198,17 @@ class Task(Protocol):
     def folds(self, source: Any) -> Sequence[Fold]: ...
     def fit_tokenizer(self, source: Any, rows: pl.Series) -> Tokenizer: ...
     def load_tokenizer(self, state: Mapping[str, Any]) -> Tokenizer: ...
+    def take_over(
+        self, bundle: Bundle, source: Any, rows: pl.Series
+    ) -> tuple[Tokenizer, Mapping[str, Tensor]]:
+        """What a training on these rows begins with: the tokenizer of the bundle or, where it knows
+        too little of this source, another one, and weights that suit it by name and shape.
+
+        Raises:
+            ConfigError: a bundle of a network that this configuration does not make.
+        """
+        ...
+
     def loader(
         self, source: Any, tokenizer: Any, rows: pl.Series, seed: int, steps: int
     ) -> StepLoader: ...

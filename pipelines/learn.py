@@ -38,8 +38,8 @@ class Lesson:
         folder: where tokenizer.json, calibration.json, model.safetensors and, where the fold has
             test rows, test.parquet come to lie.
         logs: where the loss is followed.
-        start: a bundle whose tokenizer and weights the training begins with, but for the head where
-            it is of another task; `folder` then has the number of tensors in init.json. None begins
+        start: a bundle whose weights the training begins with, but for the head where it is of
+            another task; `folder` then has the number of tensors in init.json. None begins
             anew.
     """
 
@@ -142,7 +142,8 @@ def _first(lesson: Lesson) -> tuple[Any, Any]:
     if lesson.start is not None:
         from core.bundle import begin_from
 
-        begun = begin_from(lesson.start, lesson.task, lesson.encoder)
+        taken = lesson.task.take_over(lesson.start, lesson.source, lesson.fold.train)
+        begun = begin_from(lesson.start, lesson.task, lesson.encoder, *taken)
         log.info("init: %d tensors taken over, %d new", len(begun.taken), len(begun.new))
         runs.write_json(lesson.folder / BEGUN, {"taken": len(begun.taken), "new": len(begun.new)})
         return begun.tokenizer, begun.module.train()

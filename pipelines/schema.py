@@ -41,6 +41,7 @@ class TrainerSchema:
 
     members: int = 1
     steps: int = 1000
+    seconds: float = 0.0
     lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.05

@@ -112,6 +112,41 @@ class AveragedWeights(pl.Callback):
         self.average = dict(state_dict["average"])
 
 
+class TimeLimit(pl.Callback):
+    """Ends a training after the step in which its time is over; a resumed one has what was left."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.spent = seconds, 0.0
+        self._began, self._before = 0.0, 0.0
+
+    def share(self) -> float:
+        """Of the time that is gone, 0 to 1."""
+        return min(1.0, self.spent / self.seconds)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began, self._before = time.perf_counter(), self.spent
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Ahead of the step: the learning rate of the next one is asked for within this one.
+        self.spent = self._before + time.perf_counter() - self._began
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.spent = self._before + time.perf_counter() - self._began
+        # Clocks differ; the processes stop at the same step.
+        if processes.any_of(self.spent >= self.seconds, pl_module.device):
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"spent": self.spent}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.spent = float(state_dict["spent"])
+
+
 class Throughput(pl.Callback):
     """Logs steps a second, tokens a second and the loss every `every` steps.
 

@@ -14,7 +14,7 @@ import torch
 
 from core.errors import ConfigError
 from core.training import launch, processes
-from core.training.callbacks import AveragedWeights, Checkpointer, Throughput
+from core.training.callbacks import AveragedWeights, Checkpointer, Throughput, TimeLimit
 from core.training.lightning import OptimConfig, Training
 from core.training.loader import Share, StepLoader
 from core.training.module import SequenceModule
@@ -26,7 +26,9 @@ class FitConfig:
     """How long and on what.
 
     Args:
-        steps: optimiser steps of one training.
+        steps: optimiser steps of one training, at most.
+        seconds: time of one training after which it ends as if its steps were done, the learning
+            rate with it; 0 for no limit. How many steps that makes depends on the machine.
         precision: "32-true" or "bf16-mixed".
         clip: largest gradient norm; 0 turns clipping off.
         average: decay of the averaged weights; 0 keeps the last weights.
@@ -40,6 +42,7 @@ class FitConfig:
     """
 
     steps: int = 1000
+    seconds: float = 0.0
     precision: str = "32-true"
     clip: float = 1.0
     average: float = 0.0
@@ -61,6 +64,8 @@ class FitConfig:
         for name in ("steps", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name}: found {getattr(self, name)}, expected >= 1")
+        if not self.seconds >= 0:
+            raise ConfigError(f"trainer.seconds: found {self.seconds}, expected >= 0 (0: no limit)")
         if not self.clip >= 0:
             raise ConfigError(f"trainer.clip: found {self.clip}, expected >= 0 (0: no clipping)")
         if self.accelerator not in ("auto", "cpu", "gpu"):
@@ -82,7 +87,8 @@ def fit(
     seed: int,
     loggers: list[Any] | None = None,
 ) -> SequenceModule:
-    """Train for `config.steps` steps, going on from `folder`/last.ckpt where there is one.
+    """Train for `config.steps` steps or `config.seconds`, going on from `folder`/last.ckpt where
+    there is one.
 
     Returns:
         The trained module, whole in every process; under fsdp another one than `module`.
@@ -97,6 +103,9 @@ def fit(
     if config.average:
         # Before the checkpointer: a checkpoint must hold the average of its own step.
         callbacks.insert(0, AveragedWeights(config.average))
+    limit = TimeLimit(config.seconds) if config.seconds else None
+    if limit is not None:
+        callbacks.insert(0, limit)  # before the checkpointer too, which keeps the time spent
     loader.take(Share(launch.rank(), launch.count()))
     unsharded = copy.deepcopy(module) if config.strategy == "fsdp" else module
     trainer = pl.Trainer(
@@ -119,10 +128,11 @@ def fit(
         num_sanity_val_steps=0,
     )
     resume = str(checkpoint) if processes.from_first(checkpoint.is_file) else None
-    training = Training(module, optim, seed)
+    training = Training(module, optim, seed, limit)
     trainer.fit(training, train_dataloaders=loader, ckpt_path=resume, weights_only=True)
     rate = trainer.callback_metrics.get("steps_per_second")
     unsharded.steps_per_second = None if rate is None else float(rate)
+    unsharded.trained_on = trainer.strategy.root_device
     if unsharded is not module:
         unsharded.load_state_dict(whole_weights(module))
     return unsharded.eval()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.errors import ConfigError, LongstrandError
 from core.training import launch, processes
+from core.training.callbacks import TimeLimit
 from core.training.loader import step_seed
 from core.training.module import SequenceModule
 from core.training.strategy import shard
@@ -43,7 +44,7 @@ class OptimConfig:
             raise ConfigError(f"trainer.warmup: found {self.warmup}, expected a share in [0, 1)")
 
 
-def warmup_cosine(step: int, total: int, warmup: float, final: float) -> float:
+def warmup_cosine(step: float, total: int, warmup: float, final: float) -> float:
     """Factor on the peak learning rate at `step` of `total`."""
     rise = max(1, round(warmup * total))
     if step < rise:
@@ -57,9 +58,16 @@ class Training(pl.LightningModule):
     from a generator state of its own, so that dropout draws the same in a resumed run as in an
     unbroken one."""
 
-    def __init__(self, network: SequenceModule, optim: OptimConfig, seed: int) -> None:
+    def __init__(
+        self,
+        network: SequenceModule,
+        optim: OptimConfig,
+        seed: int,
+        limit: TimeLimit | None = None,
+    ) -> None:
         super().__init__()
         self.network, self.optim, self.seed = network, optim, seed
+        self._limit = limit
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(step_seed(self.seed, self.trainer.global_step, launch.rank()))
@@ -86,18 +94,21 @@ class Training(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        total = self.trainer.max_steps
         o = self.optim
         optimizer = torch.optim.AdamW(
             decay_groups(self.network, o.weight_decay), lr=o.lr, betas=o.betas
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, total, o.warmup, o.final)
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._factor(step))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _factor(self, step: int) -> float:
+        """On the peak learning rate: by steps, or by time where that is nearer to its end."""
+        total, o = self.trainer.max_steps, self.optim
+        gone = 0.0 if self._limit is None else self._limit.share() * total
+        return warmup_cosine(max(step, gone), total, o.warmup, o.final)
 
 
 def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

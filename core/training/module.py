@@ -23,6 +23,8 @@ class SequenceModule(nn.Module):
         self.took_mean = False
         self.steps_per_second: float | None = None
         """Of the last that a training logged; None where it had nothing left to do."""
+        self.trained_on: torch.device | None = None
+        """Where a training ran, which leaves its module on the CPU; None without one."""
 
     @property
     def device(self) -> torch.device:

@@ -101,6 +101,12 @@ class FraudTask:
         config = self.config
         return fit_tokenizer(events, config.bins, config.tail_bins, source.schema.time_zone)
 
+    def take_over(
+        self, bundle: Bundle, source: TransactionSource, rows: pl.Series
+    ) -> tuple[FinanceTokenizer, Mapping[str, Any]]:
+        """The bundle's own: its vocabulary and bins are what its weights know."""
+        return self.load_tokenizer(bundle.tokenizer), bundle.state_dict()
+
     def load_tokenizer(self, state: Mapping[str, Any]) -> FinanceTokenizer:
         return FinanceTokenizer.from_dict(state)
 

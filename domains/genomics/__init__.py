@@ -12,6 +12,8 @@ from domains.genomics.config import GenomicsConfig
 
 if TYPE_CHECKING:
     from domains.genomics.effect import EffectTask
+    from domains.genomics.genome_source import GenomeSource
+    from domains.genomics.masked import MaskedTask
     from domains.genomics.source import LabelledSource
     from domains.genomics.variant_file import VariantFile
 
@@ -29,9 +31,9 @@ class GenomicsDomain:
         *,
         input: Path | None = None,
         history: Path | None = None,
-    ) -> LabelledSource | VariantFile:
-        """`train` reads reference, annotation and labelled variants; `score` reads the reference,
-        the annotation and the variants of `input`.
+    ) -> LabelledSource | GenomeSource | VariantFile:
+        """`train` reads reference, annotation and labelled variants, for mlm the reference alone;
+        `score` reads the reference, the annotation and the variants of `input`.
 
         Raises:
             ConfigError: a missing path, or `history`, which variants do not have.
@@ -39,12 +41,16 @@ class GenomicsDomain:
         if history is not None:
             raise ConfigError(f"history={history}: variants have no history; leave it out")
         if purpose == "train":
-            from domains.genomics.source import LabelledSource
-
             if config.data.source == "simulated":
                 raise ConfigError(
                     "data.source: simulated data must be written first (pipelines.simulate)"
                 )
+            if config.task == "mlm":
+                from domains.genomics.genome_source import GenomeSource
+
+                return GenomeSource(config)
+            from domains.genomics.source import LabelledSource
+
             return LabelledSource(config)
         from domains.genomics.variant_file import VariantFile
 
@@ -52,10 +58,11 @@ class GenomicsDomain:
             raise ConfigError("input: found none, expected the variants to score")
         return VariantFile(config, Path(input))
 
-    def task(self, config: GenomicsConfig) -> EffectTask:
+    def task(self, config: GenomicsConfig) -> EffectTask | MaskedTask:
         from domains.genomics.effect import EffectTask
+        from domains.genomics.masked import MaskedTask
 
-        return EffectTask(config)
+        return MaskedTask(config) if config.task == "mlm" else EffectTask(config)
 
     def simulate(self, config: GenomicsConfig, out: Path) -> None:
         """Write genome.fa, genes.gff3, variants.vcf.gz, their indexes and README.txt."""
@@ -66,6 +73,9 @@ class GenomicsDomain:
     def simulated(self, config: GenomicsConfig, out: Path) -> GenomicsConfig:
         """The same config, reading the files that `simulate` wrote to `out`."""
         out = Path(out)
+        if config.task == "mlm":
+            data = replace(config.data, source="files", fasta=str(out / "genome.fa"))
+            return replace(config, data=data)
         data = replace(
             config.data,
             source="files",

@@ -176,6 +176,34 @@ class GenomicsData:
 
 
 @dataclass
+class MaskedConfig:
+    """What the task mlm learns from and is judged by.
+
+    Args:
+        test: contigs that are held out and judged by; none holds out the first fold of
+            `data.split`.
+        leave_out: contigs that are neither learned from nor judged by, such as mitochondria.
+        soft_mask: weight in the loss of a base that the FASTA has in lower case (repeats); others
+            have 1.
+    """
+
+    test: list[str] = field(default_factory=list)
+    leave_out: list[str] = field(default_factory=list)
+    soft_mask: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.soft_mask <= 1:
+            raise ConfigError(
+                f"masked.soft_mask: found {self.soft_mask}, expected a weight from 0 to 1"
+            )
+        both = set(self.test) & set(self.leave_out)
+        if both:
+            raise ConfigError(
+                f"masked.leave_out: found {sorted(both)[0]}, which masked.test names too; say one"
+            )
+
+
+@dataclass
 class ScoringConfig:
     """How a file of variants is read for scoring.
 
@@ -188,14 +216,19 @@ class ScoringConfig:
             to be of another assembly.
         saturate: score every substitution of all, a contig, or contig:start-end (1-based,
             inclusive) of the FASTA that is the input.
+        llr: of a bundle of task mlm: masked (how much less the alternative is expected at its site
+            than the FASTA's base) or unmasked (the same, summed over every base around it, each
+            foreseen from a sequence that has the alternative).
     """
 
     columns: list[str] = field(default_factory=list)
     ref_mismatch: str = "skip"
     most_mismatches: float = 0.2
     saturate: Optional[str] = None  # noqa: UP045
+    llr: str = "masked"
 
     def __post_init__(self) -> None:
+        _one_of("scoring.llr", self.llr, ("masked", "unmasked"))
         _one_of("scoring.ref_mismatch", self.ref_mismatch, ("skip", "fail", "flip"))
         if not 0 <= self.most_mismatches <= 1:
             raise ConfigError(
@@ -209,27 +242,45 @@ class GenomicsConfig:
     """The domain's configuration.
 
     Args:
-        task: effect (scores single-base substitutions).
+        task: effect (learns from labelled substitutions what others do), or mlm (learns from the
+            genome alone which base is to be expected where).
+        reader: how the surroundings of a base are read: window (both sides at once), or strands
+            (each strand up to the base, which is left out itself), the only one of mlm.
         window: tokens of a training window.
         batch_size: windows a step.
-        noise: share of input bases hidden from the encoder while training.
+        noise: share of input bases hidden from the encoder while training; mlm's loss counts them
+            like all others.
         codons: tell the model the codon and amino acid before and after each substitution, read
             from the annotation; without it, it has bases and gene channels only.
+        masked: what mlm learns from.
         scoring: how a file of variants is read for scoring.
     """
 
     name: str = "genomics"
     task: str = "effect"
+    reader: str = "window"
     data: GenomicsData = field(default_factory=GenomicsData)
     window: int = 256
     batch_size: int = 4
     noise: float = 0.1
     codons: bool = True
+    masked: MaskedConfig = field(default_factory=MaskedConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
 
     def __post_init__(self) -> None:
         _one_of("domain.name", self.name, ("genomics",))
-        _one_of("domain.task", self.task, ("effect",))
+        _one_of("domain.task", self.task, ("effect", "mlm"))
+        _one_of("domain.reader", self.reader, ("window", "strands"))
+        if self.task == "mlm" and self.reader != "strands":
+            raise ConfigError(
+                "domain.reader: found window with domain.task=mlm, which must not see the base "
+                "that it foresees; task=mlm on the command line sets both"
+            )
+        if self.task != "mlm" and self.scoring.llr != "masked":
+            raise ConfigError(
+                f"scoring.llr: found {self.scoring.llr} with domain.task={self.task}, whose scores "
+                "are no log-likelihood ratios; leave it out"
+            )
         _at_least("domain.window", self.window, 16)
         _at_least("domain.batch_size", self.batch_size, 1)
         if not 0 <= self.noise < 1:

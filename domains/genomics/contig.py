@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +41,21 @@ class Genome:
         contigs: name -> uint8 [length] codes.
         names: other names of the contigs.
         md5: MD5 of the upper-case letters of all contigs in file order.
+        soft: name -> int64 [k, 2] stretches in lower case (repeats), of contigs that have any.
     """
 
     path: Path
     contigs: Mapping[str, np.ndarray]
     names: ContigNames
     md5: str
+    soft: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def soft_masked(self, contig: str) -> np.ndarray:
+        """bool [length], True where the file has lower case."""
+        out = np.zeros(len(self.contigs[contig]), dtype=bool)
+        for start, end in self.soft.get(contig, ()):
+            out[start:end] = True
+        return out
 
     def resolve(self, name: str) -> str | None:
         """The FASTA's name for `name`, or None where no contig is known by it."""
@@ -66,7 +75,7 @@ def read_genome(path: Path, alias: Mapping[str, str] | None = None) -> Genome:
     if not letters or not any(letters.values()):
         raise ConfigError(f"{path}: found no sequence, expected at least one contig")
     digest = hashlib.md5(usedforsecurity=False)
-    contigs = {}
+    contigs, soft = {}, {}
     for name, sequence in letters.items():
         wrong = set(sequence) - _IUPAC
         if wrong:
@@ -76,8 +85,17 @@ def read_genome(path: Path, alias: Mapping[str, str] | None = None) -> Genome:
             )
         digest.update(sequence.upper().encode())
         contigs[name] = encode(sequence)
+        if not sequence.isupper():
+            soft[name] = _lower_case(sequence)
     names = ContigNames(contigs, _checked_alias(path, alias or {}, contigs))
-    return Genome(path, contigs, names, digest.hexdigest())
+    return Genome(path, contigs, names, digest.hexdigest(), soft)
+
+
+def _lower_case(sequence: str) -> np.ndarray:
+    """int64 [k, 2]: stretches of lower-case letters."""
+    lower = np.frombuffer(sequence.encode(), dtype=np.uint8) >= ord("a")
+    edges = np.diff(lower.astype(np.int8), prepend=0, append=0)
+    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
 
 
 def _checked_alias(

@@ -17,13 +17,15 @@ from domains.genomics.config import GenomicsConfig
 from domains.genomics.figures import pooled_metrics, report_panels
 from domains.genomics.finite import require_finite
 from domains.genomics.floor import damaging_direction, floors_of
-from domains.genomics.interval import rows_inside, write_intervals
+from domains.genomics.interval import SEQUENCE, rows_inside, write_intervals
 from domains.genomics.retraining import challenge, effect_yardstick
 from domains.genomics.source import LabelledSource
 from domains.genomics.split import make_folds
 from domains.genomics.tokenizer import EffectTokenizer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from core.attention import Pattern
     from core.attention.auto import Workload
     from core.bundle import Bundle
@@ -83,9 +85,7 @@ class EffectTask:
         return StepLoader(windows.batch_at, steps)
 
     def module(self, tokenizer: EffectTokenizer, encoder: EncoderConfig) -> EffectModule:
-        from domains.genomics.model import EffectModule
-
-        return EffectModule(
+        return self.network()(
             encoder,
             channels=len(tokenizer.channels),
             classification=tokenizer.label_kind == "classification",
@@ -93,6 +93,27 @@ class EffectTask:
             codons=self.config.codons,
             genetic_code=self.config.data.genetic_code,
         )
+
+    def network(self) -> type[EffectModule]:
+        """What `module` makes one of."""
+        from domains.genomics.model import EffectModule
+        from domains.genomics.strand_model import StrandEffectModule
+
+        return StrandEffectModule if self.config.reader == "strands" else EffectModule
+
+    def take_over(
+        self, bundle: Bundle, source: LabelledSource, rows: pl.Series
+    ) -> tuple[EffectTokenizer, Mapping[str, Tensor]]:
+        """A tokenizer of these rows and this source, and the bundle's weights, those of its tracks
+        by their names."""
+        from domains.genomics.taking_over import check_reader, with_channels
+
+        check_reader(bundle, self.config)
+        tokenizer, weights = self.fit_tokenizer(source, rows), bundle.state_dict()
+        if bundle.task != self.name:
+            return tokenizer, weights
+        theirs = self.load_tokenizer(bundle.tokenizer).channels
+        return tokenizer, with_channels(weights, theirs, tokenizer.channels)
 
     def workload(self, source: LabelledSource, encoder: EncoderConfig) -> Workload:
         return encoder.workload(self.config.window, self.config.batch_size)
@@ -184,8 +205,10 @@ class EffectTask:
         return write_intervals(seen, max(1, self.config.data.split.purge))
 
     def seen_rows(self, source: LabelledSource, intervals: Sequence[str]) -> pl.Series:
-        """Rows of `source`, whichever file it reads, that lie in such intervals."""
-        return rows_inside(source.variants, intervals, source.reference.genome)
+        """Rows of `source`, whichever file it reads, that lie in such intervals; sequence that was
+        learned from without labels tells nothing of them."""
+        labels = [text for text in intervals if not text.startswith(SEQUENCE)]
+        return rows_inside(source.variants, labels, source.reference.genome)
 
     def in_service(self, source: LabelledSource, intervals: Sequence[str]) -> None:
         return None

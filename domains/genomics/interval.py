@@ -15,6 +15,9 @@ import polars as pl
 from core.errors import DataContractError
 from domains.genomics.contig import Genome
 
+# Before an interval whose bases, not labels, were learned from (task mlm); no name of a contig in
+# a FASTA has a space.
+SEQUENCE = "sequence "
 _INTERVAL = re.compile(r"(.+):([0-9]+)-([0-9]+)", re.DOTALL)
 
 

@@ -104,8 +104,7 @@ class EffectModule(SequenceModule):
     ) -> None:
         super().__init__()
         self.classification, self.noise, self.codons = classification, noise, codons
-        self.stem = Stem(channels, encoder.dim)
-        self.encoder = SparseEncoder(encoder)
+        self.build(encoder, channels)
         self.head = EffectHead(encoder.dim, encoder.dropout)
         self._config = encoder
         before, after = (torch.from_numpy(t).long() for t in amino_acid_tables(genetic_code))
@@ -114,6 +113,15 @@ class EffectModule(SequenceModule):
         self.register_buffer("before", before, persistent=False)
         self.register_buffer("after", after, persistent=False)
         assert before.shape == (SITES,)
+
+    def build(self, encoder: EncoderConfig, channels: int) -> None:
+        """Make what `states` needs."""
+        self.stem = Stem(channels, encoder.dim)
+        self.encoder = SparseEncoder(encoder)
+
+    def states(self, base: Tensor, channel: Tensor, acid: Tensor, real: Tensor) -> Tensor:
+        """[B, N, D]: what is known of each position, from what is seen of all."""
+        return self.encoder(self.stem(base, channel, acid, real), real)
 
     def reach(self) -> int | None:
         """Bases on either side that can change a position's score; None when unbounded."""
@@ -132,8 +140,7 @@ class EffectModule(SequenceModule):
             seen = base.masked_fill(hide, UNKNOWN)
             acid = before.masked_fill(hide, NO_AMINO_ACID)
         channel = batch["channel"].to(self.head.out.weight.dtype) / UNIT
-        x = self.stem(seen, channel, acid, real)
-        x = self.encoder(x, real)
+        x = self.states(seen, channel, acid, real)
         return self.head(x, base, before, after, real)
 
     def loss(self, batch: dict[str, Any]) -> Tensor:

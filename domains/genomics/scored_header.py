@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from domains.genomics.config import GenomicsConfig
@@ -14,8 +15,8 @@ USE = "Research use only: not validated for clinical decisions"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Model, reference and context of the scores: the model is the mean of `trainings`
-    of a network; `reach` None is a window centred on the site."""
+    """Model, reference and context of the scores: `reach` None is a window centred on the site;
+    `strand` says what is read."""
 
     model: str
     reference: str
@@ -23,42 +24,28 @@ class Provenance:
     reach: int | None
     window: int
     annotated: bool
-    trainings: int
+    strand: str
 
 
 def header_lines(
-    config: GenomicsConfig, tokenizer: EffectTokenizer, provenance: Provenance
+    config: GenomicsConfig, numbers: Sequence[str], provenance: Provenance
 ) -> list[str]:
-    """INFO and meta lines, without line endings."""
+    """INFO and meta lines, without line endings; `numbers` are those of the scores themselves."""
     reasons = {FLIPPED: FLIPPED_MEANS, **REASONS}
     told = "; ".join(f"{code}: {text}" for code, text in reasons.items())
-    label, positive = config.data.label, " or ".join(config.data.positive)
-    classification = tokenizer.label_kind == "classification"
-    unit = f"logit that {label} is {positive}" if classification else f"in the unit of {label}"
     lines = [
-        _info(
-            "LS_EFFECT", "A", "Float", f"Predicted effect of the allele, {unit}; {_sign(tokenizer)}"
-        )
+        *numbers,
+        info("LS_REASON", "A", "String", f"SCORED, or why there is no score. {told}"),
     ]
-    if provenance.trainings > 1:
-        text = (
-            f"Standard deviation of LS_EFFECT over the {provenance.trainings} trainings whose mean "
-            f"it is (divisor {provenance.trainings - 1}), in its unit"
-        )
-        lines.append(_info("LS_SD", "A", "Float", text))
-    if classification:
-        text = f"Calibrated probability that {label} is {positive}"
-        lines.append(_info("LS_PROB", "A", "Float", text))
-    lines.append(_info("LS_REASON", "A", "String", f"SCORED, or why there is no score. {told}"))
     if provenance.annotated:
         text = (
             f"Consequence by bcftools csq with genetic code {config.data.genetic_code}, gravest "
             "transcript first and transcripts apart by /: "
             "term&term|gene|transcript|coding change|protein change"
         )
-        lines.append(_info("LS_CSQ", "A", "String", text))
+        lines.append(info("LS_CSQ", "A", "String", text))
         text = f"{SAME_CODON}: another record changes the same codon; each is scored alone"
-        lines.append(_info("LS_WARNING", ".", "String", text))
+        lines.append(info("LS_WARNING", ".", "String", text))
     reach = provenance.reach
     context = (
         f"centred window of {provenance.window} bases"
@@ -73,8 +60,30 @@ def header_lines(
         f"##longstrandReference={provenance.reference}",
         f"##longstrandReferenceMd5={provenance.md5}",
         f"##longstrandContext={context}",
-        "##longstrandStrand=the sequence is read on its plus strand",
+        f"##longstrandStrand={provenance.strand}",
     ]
+
+
+def effect_lines(config: GenomicsConfig, tokenizer: EffectTokenizer, trainings: int) -> list[str]:
+    """INFO lines of predicted effects, the mean of so many trainings."""
+    label, positive = config.data.label, " or ".join(config.data.positive)
+    classification = tokenizer.label_kind == "classification"
+    unit = f"logit that {label} is {positive}" if classification else f"in the unit of {label}"
+    lines = [
+        info(
+            "LS_EFFECT", "A", "Float", f"Predicted effect of the allele, {unit}; {_sign(tokenizer)}"
+        )
+    ]
+    if trainings > 1:
+        text = (
+            f"Standard deviation of LS_EFFECT over the {trainings} trainings whose mean "
+            f"it is (divisor {trainings - 1}), in its unit"
+        )
+        lines.append(info("LS_SD", "A", "Float", text))
+    if classification:
+        text = f"Calibrated probability that {label} is {positive}"
+        lines.append(info("LS_PROB", "A", "Float", text))
+    return lines
 
 
 def _sign(tokenizer: EffectTokenizer) -> str:
@@ -86,6 +95,7 @@ def _sign(tokenizer: EffectTokenizer) -> str:
     return f"{side} is more damaging, as graver consequences have {side} labels in training"
 
 
-def _info(name: str, number: str, kind: str, text: str) -> str:
+def info(name: str, number: str, kind: str, text: str) -> str:
+    """The header's line of an INFO tag."""
     clean = text.replace("\\", "/").replace('"', "'")
     return f'##INFO=<ID={name},Number={number},Type={kind},Description="{clean}">'

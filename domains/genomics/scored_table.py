@@ -13,16 +13,15 @@ from polars.io.plugins import register_io_source
 from core.contract import Summary
 from domains.genomics.scored import summary_of
 
-SCHEMA = {
+KEYS = {
     "record": pl.Int64(),
     "alternative": pl.Int64(),
     "chrom": pl.String(),
     "pos": pl.Int64(),
     "ref": pl.String(),
     "alt": pl.String(),
-    "effect": pl.Float64(),
-    "sd": pl.Float64(),
-    "probability": pl.Float64(),
+}
+WORDS = {
     "reason": pl.String(),
     "warning": pl.String(),
     "consequence": pl.String(),
@@ -31,12 +30,11 @@ SCHEMA = {
 
 
 def write_table(
-    scored: Iterator[pl.DataFrame], header: Sequence[str], out: Path, spread: bool
+    scored: Iterator[pl.DataFrame], header: Sequence[str], out: Path, numbers: Sequence[str]
 ) -> Summary:
     """Columns record (number in the file from 1), alternative (number in ALT from 1, 0 where a
-    record has none), chrom, pos (1-based), ref, alt as in the file, effect, sd (with `spread`),
-    probability, reason, warning, consequence, csq; the lines of `header` are in the file's metadata
-    as `longstrand`.
+    record has none), chrom, pos (1-based), ref, alt as in the file, each of `numbers`, reason,
+    warning, consequence, csq; the lines of `header` are in the file's metadata as `longstrand`.
 
     The table is streamed from frame to frame and written whole or not at all.
     """
@@ -47,7 +45,7 @@ def write_table(
             counts.update(dict(frame["reason"].value_counts().iter_rows()))
             yield frame.with_columns(pl.col("record") + 1, pl.col("alternative") + 1)
 
-    schema = {name: kind for name, kind in SCHEMA.items() if spread or name != "sd"}
+    schema = {**KEYS, **dict.fromkeys(numbers, pl.Float64()), **WORDS}
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.partial")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,33 +17,48 @@ from domains.genomics.consequence import consequences, plain_alleles
 from domains.genomics.csq import ConsequenceCaller
 from domains.genomics.finite import require_finite
 from domains.genomics.scored import check_out, write_scored
-from domains.genomics.scored_header import Provenance, header_lines
+from domains.genomics.scored_header import Provenance, effect_lines, header_lines
 from domains.genomics.scored_table import write_table
 from domains.genomics.tokenizer import EffectTokenizer
 
 if TYPE_CHECKING:
     from domains.genomics.model import EffectEnsemble, EffectModule
+    from domains.genomics.tile import Network
     from domains.genomics.variant_file import VariantFile
 
 
-class EffectScorer:
-    """Implements `core.contract.Scorer`. Partitions are independent: no state."""
+class AlleleScorer:
+    """Implements `core.contract.Scorer` around the `numbers` of a task. Partitions are independent:
+    no state.
+
+    Attributes:
+        tags: INFO tag -> name of its number, in the order in which they are written.
+        strand: what the header says of strands.
+    """
+
+    tags: Mapping[str, str]
+    strand = "the sequence is read on its plus strand"
 
     def __init__(
         self,
         source: VariantFile,
-        module: EffectModule | EffectEnsemble,
-        tokenizer: EffectTokenizer,
-        calibration: Calibration,
+        module: Network,
         window: int,
         version: str,
     ) -> None:
-        self.source, self.module, self.tokenizer = source, module, tokenizer
-        self.calibration, self.window, self.version = calibration, window, version
-        self.classification = tokenizer.label_kind == "classification"
-        self.spread = module.trainings > 1
+        self.source, self.module = source, module
+        self.window, self.version = window, version
         annotated = bool(source.reference.transcripts)
         self.caller = ConsequenceCaller(source.reference) if annotated else None
+
+    def numbers(self, alleles: pl.DataFrame) -> Mapping[str, np.ndarray]:
+        """By name, float64 a row of `VariantFile.alleles`: those of `tags`, finite for every allele
+        that has a score, and perhaps others; NaN without a score."""
+        raise NotImplementedError
+
+    def header_lines(self) -> list[str]:
+        """What the output's header says of the scores."""
+        raise NotImplementedError
 
     def check(self, out: Path) -> None:
         """Raises ConfigError for an output that `write` could not write."""
@@ -62,25 +77,21 @@ class EffectScorer:
         return parts
 
     def score(self, part: Partition, state: bytes | None) -> tuple[pl.DataFrame, bytes | None]:
-        """Columns record, alternative, chrom, pos (1-based), ref, alt (as in the file), effect, sd
-        (standard deviation of the effect over trainings, null of a single one), probability (null
-        for regression; all three null without a score), reason, warning, consequence and csq
-        (null without an annotation, the last two also for alleles that are not plain bases);
-        ordered as in the file.
+        """Columns record, alternative, chrom, pos (1-based), ref, alt (as in the file), the
+        numbers (null without a score), reason, warning, consequence and csq (null without an
+        annotation, the last two also for alleles that are not plain bases); ordered as in the file.
 
         Raises:
             LongstrandError: the model gives a score that is not finite.
         """
         alleles = self.source.alleles(part)
-        effect, spread = self._effects(alleles)
-        score = self.calibration.apply(effect)
+        numbers = self.numbers(alleles)
         judged = alleles.with_row_index("at").filter(pl.col("base") >= 0)
-        for numbers in (effect, score, *([spread] if self.spread else [])):
+        for name in self.tags.values():
             require_finite(
-                numbers[judged["at"].to_numpy()],
+                numbers[name][judged["at"].to_numpy()],
                 lambda i: f"{judged['contig'][i]}:{judged['pos'][i] + 1}",
             )
-        nothing = pl.lit(None, pl.Float64)
         scored = alleles.select(
             "record",
             "alternative",
@@ -88,31 +99,30 @@ class EffectScorer:
             pl.col("pos") + 1,
             "ref",
             "alt",
-            pl.Series("effect", effect if self.classification else score).fill_nan(None),
-            pl.Series("sd", spread).fill_nan(None),
-            (pl.Series(score).fill_nan(None) if self.classification else nothing).alias(
-                "probability"
-            ),
+            *(pl.Series(name, of).fill_nan(None) for name, of in numbers.items()),
             "reason",
         )
         return pl.concat([scored, self._consequences(alleles)], how="horizontal"), None
 
-    def _effects(self, alleles: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation over members, in the label's unit (for classes the logit);
-        NaN without a score."""
-        from domains.genomics.tile import scores_and_spread
+    def at_sites(
+        self, alleles: pl.DataFrame, of: Callable[[str, np.ndarray], Sequence[np.ndarray]], n: int
+    ) -> list[np.ndarray]:
+        """`n` float64 numbers an allele that has a score, NaN for others.
 
-        effect, spread = (np.full(len(alleles), np.nan) for _ in range(2))
+        Args:
+            of: contig and sorted sites [m] -> for each number what it is [m, 4] of every base that
+                the FASTA's may become.
+        """
+        out = [np.full(len(alleles), np.nan) for _ in range(n)]
         contig, pos, base = (alleles[c].to_numpy() for c in ("contig", "pos", "base"))
         good = base >= 0
         for name in alleles["contig"].filter(pl.Series(good)).unique(maintain_order=True):
             here = np.flatnonzero(good & (contig == name))
             sites = np.unique(pos[here])
-            told = scores_and_spread(self.module, self.source.reference, name, sites, self.window)
             place = np.searchsorted(sites, pos[here])
-            effect[here], spread[here] = (found[place, base[here]] for found in told)
-        # A spread has no origin: of the change of unit it takes the scale alone.
-        return self.tokenizer.to_label(effect), spread * self.tokenizer.scale
+            for number, found in zip(out, of(name, sites), strict=True):
+                number[here] = found[place, base[here]]
+        return out
 
     def _consequences(self, alleles: pl.DataFrame) -> pl.DataFrame:
         """warning, consequence and csq of each allele."""
@@ -131,27 +141,81 @@ class EffectScorer:
         order and every byte outside our INFO tags."""
         check_out(self.source.path, out)
         if out.suffix == ".parquet":
-            return write_table(scored, self.header_lines(), out, self.spread)
-        columns = {"LS_EFFECT": "effect"}
-        if self.spread:
-            columns["LS_SD"] = "sd"
-        if self.classification:
-            columns["LS_PROB"] = "probability"
-        columns["LS_REASON"] = "reason"
+            return write_table(scored, self.header_lines(), out, self.table)
+        columns = {**self.tags, "LS_REASON": "reason"}
         if self.caller is not None:
             columns["LS_CSQ"] = "csq"
         return write_scored(self.source, self.header_lines(), scored, out, columns)
 
-    def header_lines(self) -> list[str]:
-        """What the output's header says of the scores."""
+    @property
+    def table(self) -> Sequence[str]:
+        """Names of the numbers that a table has."""
+        return [*self.tags.values()]
+
+    def provenance(self) -> Provenance:
         genome = self.source.reference.genome
-        provenance = Provenance(
+        return Provenance(
             self.version,
             genome.path.name,
             genome.md5,
             self.module.reach(),
             self.window,
             self.caller is not None,
-            self.module.trainings,
+            self.strand,
         )
-        return header_lines(self.source.config, self.tokenizer, provenance)
+
+
+class EffectScorer(AlleleScorer):
+    """The effect in the label's unit (for classes the logit), its spread over trainings and, for
+    classes, the calibrated probability."""
+
+    def __init__(
+        self,
+        source: VariantFile,
+        module: EffectModule | EffectEnsemble,
+        tokenizer: EffectTokenizer,
+        calibration: Calibration,
+        window: int,
+        version: str,
+    ) -> None:
+        super().__init__(source, module, window, version)
+        self.tokenizer, self.calibration = tokenizer, calibration
+        self.classification = tokenizer.label_kind == "classification"
+        self.spread = module.trainings > 1
+        self.tags = {"LS_EFFECT": "effect"}
+        if self.spread:
+            self.tags["LS_SD"] = "sd"
+        if self.classification:
+            self.tags["LS_PROB"] = "probability"
+
+    @property
+    def table(self) -> Sequence[str]:
+        """A table has a probability even where nothing is calibrated: null."""
+        return ["effect", *(["sd"] if self.spread else []), "probability"]
+
+    def numbers(self, alleles: pl.DataFrame) -> Mapping[str, np.ndarray]:
+        effect, spread = self._effects(alleles)
+        score = self.calibration.apply(effect)
+        return {
+            "effect": effect if self.classification else score,
+            "sd": spread,
+            "probability": score if self.classification else np.full_like(score, np.nan),
+        }
+
+    def _effects(self, alleles: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation over members, in the label's unit (for classes the logit);
+        NaN without a score."""
+        from domains.genomics.tile import scores_and_spread
+
+        def told(contig: str, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            reference = self.source.reference
+            return scores_and_spread(self.module, reference, contig, sites, self.window)
+
+        effect, spread = self.at_sites(alleles, told, 2)
+        # A spread has no origin: of the change of unit it takes the scale alone.
+        return self.tokenizer.to_label(effect), spread * self.tokenizer.scale
+
+    def header_lines(self) -> list[str]:
+        config = self.source.config
+        lines = effect_lines(config, self.tokenizer, self.module.trainings)
+        return header_lines(config, lines, self.provenance())

@@ -6,8 +6,8 @@ from it. With halo >= the network's reach a score therefore does not depend on w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +17,12 @@ from domains.genomics.source import Reference
 from domains.genomics.window import Span, stack_windows
 
 if TYPE_CHECKING:
+    from domains.genomics.masked_model import MaskedModule
     from domains.genomics.model import EffectEnsemble, EffectModule
 
+    Network = EffectModule | EffectEnsemble | MaskedModule
+
+Stack = Callable[[Reference, Sequence[Span], int], dict[str, Any]]
 TOKENS_A_FORWARD = 16_384
 WIDTHS = 64
 
@@ -54,9 +58,7 @@ def lay_tiles(positions: np.ndarray, length: int, tile: int, halo: int) -> list[
     return tiles
 
 
-def tiles_of(
-    module: EffectModule | EffectEnsemble, positions: np.ndarray, length: int, window: int
-) -> list[Tile]:
+def tiles_of(module: Network, positions: np.ndarray, length: int, window: int) -> list[Tile]:
     """The tiles of `score_positions` on a contig of that length."""
     reach = module.reach()
     if reach is None:
@@ -65,23 +67,25 @@ def tiles_of(
 
 
 def score_positions(
-    module: EffectModule | EffectEnsemble,
+    module: Network,
     reference: Reference,
     contig: str,
     positions: np.ndarray,
     window: int,
+    stack: Stack = stack_windows,
 ) -> np.ndarray:
     """float32 [n, 4]: the scores alone of `scores_and_spread`."""
-    return scores_and_spread(module, reference, contig, positions, window)[0]
+    return scores_and_spread(module, reference, contig, positions, window, stack)[0]
 
 
 @torch.inference_mode()
 def scores_and_spread(
-    module: EffectModule | EffectEnsemble,
+    module: Network,
     reference: Reference,
     contig: str,
     positions: np.ndarray,
     window: int,
+    stack: Stack = stack_windows,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The network's four numbers at each position, and how far its members lie apart there.
 
@@ -89,6 +93,7 @@ def scores_and_spread(
         positions: sorted unique int64 [n].
         window: tokens a tile at most where the network's reach is bounded (more where the reach
             asks for it); with unbounded reach, tokens of the window centred on each position.
+        stack: makes the network's input of windows.
 
     Returns:
         float32 [n, 4] in model units, one number an alternative base: the mean over members; and
@@ -100,7 +105,7 @@ def scores_and_spread(
     # What a pattern of unbounded reach is may depend on the width: all its windows have one.
     step = WIDTHS if module.reach() is not None else 2 * (window // 2) + 1
     for group, width in _batches(tiles, step):
-        batch = stack_windows(reference, [Span(contig, t.start, t.end) for t in group], width)
+        batch = stack(reference, [Span(contig, t.start, t.end) for t in group], width)
         batch = {k: v.to(module.device) for k, v in batch.items() if k != "tokens"}
         each = module.each(batch)
         for out, numbers in ((mean, each.mean(0)), (spread, _deviation(each))):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from torch import nn
 
-from core.bundle import begin_from, load_bundle, write_bundle
+from core.bundle import Begun, begin_from, load_bundle, write_bundle
 from core.bundle_files import FILES
 from core.calibration import Calibration
 from core.errors import ConfigError
@@ -104,7 +105,11 @@ def _learner(task: str, width: int = 3, classes: int = 1) -> SimpleNamespace:
             self.shared = nn.Linear(2, width)
             self.head = nn.Linear(width, classes)
 
-    return SimpleNamespace(name=task, module=lambda *_: Net(), load_tokenizer=lambda state: state)
+    return SimpleNamespace(name=task, module=lambda *_: Net())
+
+
+def _begun(bundle: Any, task: Any) -> Begun:
+    return begin_from(bundle, task, EncoderConfig(), bundle.tokenizer, bundle.state_dict())
 
 
 def _trained(task: str, path: Path) -> SimpleNamespace:
@@ -114,7 +119,7 @@ def _trained(task: str, path: Path) -> SimpleNamespace:
 
 def test_another_task_takes_over_all_but_the_head(tmp_path: Path) -> None:
     bundle = _trained("first", tmp_path)
-    begun = begin_from(bundle, _learner("second", classes=5), EncoderConfig())  # type: ignore[arg-type]
+    begun = _begun(bundle, _learner("second", classes=5))
     assert begun.taken == ["shared.weight", "shared.bias"]
     assert begun.new == ["head.weight", "head.bias"]
     assert begun.tokenizer == {"a": 1}
@@ -123,11 +128,11 @@ def test_another_task_takes_over_all_but_the_head(tmp_path: Path) -> None:
 
 def test_the_same_task_takes_over_the_head_too(tmp_path: Path) -> None:
     bundle = _trained("first", tmp_path)
-    begun = begin_from(bundle, _learner("first"), EncoderConfig())  # type: ignore[arg-type]
+    begun = _begun(bundle, _learner("first"))
     assert torch.equal(begun.module.head.weight, bundle.state_dict()["head.weight"])
     assert begun.new == []
     with pytest.raises(ConfigError, match=r"head.weight it has shape \(1, 3\), expected \(5, 3\)"):
-        begin_from(bundle, _learner("first", classes=5), EncoderConfig())  # type: ignore[arg-type]
+        _begun(bundle, _learner("first", classes=5))
 
 
 def test_weights_of_another_size_are_no_beginning(tmp_path: Path) -> None:
@@ -135,4 +140,4 @@ def test_weights_of_another_size_are_no_beginning(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"shared.weight it has shape \(3, 2\), expected \(4, 2\)"
     ):
-        begin_from(bundle, _learner("second", width=4), EncoderConfig())  # type: ignore[arg-type]
+        _begun(bundle, _learner("second", width=4))

@@ -73,3 +73,17 @@ def test_bf16_trains_and_keeps_fp32_weights(tmp_path: Path) -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected 32-true or bf16-mixed"):
         FitConfig(precision="16")
+
+
+def test_a_time_limit_ends_a_training_with_its_learning_rate(tmp_path: Path) -> None:
+    config = FitConfig(steps=10**6, seconds=0.4, accelerator="cpu", checkpoint_every=10**6)
+    line = Line()
+    fit(line, _loader(10**6), OptimConfig(lr=0.05), config, tmp_path, seed=0)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert 1 < state["global_step"] == len(line.seen) < 10**6
+    rate = state["optimizer_states"][0]["param_groups"][0]["lr"]
+    assert rate < 0.05 * 0.2
+    again = Line()
+    fit(again, _loader(10**6), OptimConfig(lr=0.05), config, tmp_path, seed=0)
+    assert len(again.seen) <= 1  # its time was over
+    torch.testing.assert_close(again.weight, line.weight, atol=0.05, rtol=0)

@@ -76,7 +76,7 @@ def test_files_are_scored_by_the_mean(task, bundle, pair, both, config, tmp_path
 
 def test_a_training_begins_from_no_ensemble(task, both) -> None:
     with pytest.raises(ConfigError, match="2 members"):
-        begin_from(both, task, ENCODER)
+        begin_from(both, task, ENCODER, *task.take_over(both, None, None))
 
 
 def test_modules_without_a_mean_are_refused_before_training(

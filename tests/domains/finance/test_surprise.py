@@ -243,12 +243,14 @@ def test_a_fraud_training_begins_from_what_surprise_has_learned(
 ):
     """Where views have room for labels; their state is as it was before the first label."""
     room = domain.task(replace(settings, views=config.views)).module(tokenizer, ENCODER)
-    begun = begin_from(_bundle(room, tokenizer), task, ENCODER)  # type: ignore[arg-type]
+    bundle = _bundle(room, tokenizer)
+    taken = task.take_over(bundle, None, None)
+    begun = begin_from(bundle, task, ENCODER, *taken)  # type: ignore[arg-type]
     own = begun.module.state_dict()
     assert begun.new == [name for name in own if name.startswith(("head.", "direct."))]
     assert all(torch.equal(own[name], room.state_dict()[name]) for name in begun.taken)
     with pytest.raises(ConfigError, match=r"memory\.0\.state\.weight"):
-        begin_from(_bundle(foresees, tokenizer), task, ENCODER)  # type: ignore[arg-type]
+        begin_from(bundle, task, ENCODER, tokenizer, foresees.state_dict())  # type: ignore[arg-type]
 
 
 @pytest.fixture

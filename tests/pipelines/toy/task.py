@@ -86,6 +86,9 @@ class ToyTask:
     def fit_tokenizer(self, source: ToySource, rows: pl.Series) -> ToyTokenizer:
         return ToyTokenizer(float(source.frame[rows.to_list()]["y"].mean()))  # type: ignore[arg-type]
 
+    def take_over(self, bundle: Any, source: ToySource, rows: pl.Series) -> Any:
+        return self.load_tokenizer(bundle.tokenizer), bundle.state_dict()
+
     def load_tokenizer(self, state: Mapping[str, Any]) -> ToyTokenizer:
         return ToyTokenizer(state["mean"])
 
