@@ -16,7 +16,7 @@ from core.training.module import SequenceModule
 from domains.genomics.contig import UNKNOWN
 from domains.genomics.strand_reader import StrandReader
 
-WIDER = 4  # hidden width of the head, as a multiple of D
+WIDER = 2  # hidden width of the head, as a multiple of D
 
 
 class BaseHead(nn.Module):
