@@ -9,7 +9,7 @@ through the merge by autograd, since flex has a gradient of its log-sum-exp too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -19,6 +19,7 @@ from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attent
 
 from core.attention.backends.source import Source
 from core.attention.tiles.chosen import chosen_mask
+from core.attention.tiles.compiled import compiled
 from core.attention.tiles.grids import grids_of
 from core.attention.tiles.views import View
 from core.errors import ConfigError
@@ -26,7 +27,6 @@ from core.errors import ConfigError
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 PLAIN_SCORES = 1 << 28  # scores of a grid on a CPU, where all of them are held at once
 _LEAST_SIZE = 16  # channels of a head that the kernel needs
-_KERNELS = 256  # one a kind of pattern, dtype, number of heads and size of a head
 _OPTIONS = cast(Any, {"IS_DIVISIBLE": True})  # all lengths are multiples of 128, known or not
 
 
@@ -94,33 +94,34 @@ def merge(out_PBHND: Tensor, lse_PBHN: Tensor) -> tuple[Tensor, Tensor]:
     return out.to(out_PBHND.dtype), (peak + total.log()).masked_fill(empty, -torch.inf)
 
 
+def join(out: Tensor, lse: Tensor, other: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """`merge` of two sets, read where they lie."""
+    peak = torch.maximum(lse, level).detach()
+    peak = peak.masked_fill(peak == -torch.inf, 0.0)
+    share, rest = (lse - peak).exp(), (level - peak).exp()
+    total = share + rest
+    empty = total == 0
+    total = total.masked_fill(empty, 1.0)
+    both = out * (share / total)[..., None] + other * (rest / total)[..., None]
+    return both.to(out.dtype), (peak + total.log()).masked_fill(empty, -torch.inf)
+
+
 def _merged(found: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
-    if len(found) == 1:
-        return found[0]
-    out, lse = (torch.stack(parts) for parts in zip(*found, strict=True))
-    return _kernels(device.type).merge(out, lse)
+    kernel = _kernels(device.type).join
+    return reduce(lambda some, more: kernel(*some, *more), found)
 
 
 class _Kernels(NamedTuple):
     attention: Callable[..., Any]
     merge: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    join: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @lru_cache
 def _kernels(device: str) -> _Kernels:
-    """Compiled once a process; uncompiled on a CPU, where compiled flex has no log-sum-exp.
-
-    fullgraph: past the limit of kernels torch would else run the plain definition and say nothing.
-    """
-    if device == "cpu":
-        return _Kernels(flex_attention, merge)
-    # Takes a second to import, which only compiling is worth.
-    from torch._dynamo import config as dynamo
-
-    dynamo.recompile_limit = max(dynamo.recompile_limit, _KERNELS)
-    dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, 4 * _KERNELS)
-    attention = torch.compile(flex_attention, fullgraph=True)
-    return _Kernels(attention, torch.compile(merge, fullgraph=True))
+    """Uncompiled on a CPU, where compiled flex has no log-sum-exp."""
+    attention = compiled(flex_attention, device, dynamic=None)
+    return _Kernels(attention, compiled(merge, device), compiled(join, device))
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch._dynamo
 from torch import Tensor
-from torch._dynamo.testing import CompileCounter
+from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
 from torch.nn.attention import flex_attention as torch_flex
 
 from core.attention import (
@@ -28,7 +28,7 @@ from core.attention import (
     longformer,
 )
 from core.attention.backends import flex as backend
-from core.attention.tiles import grids
+from core.attention.tiles import grids, views
 from core.attention.tiles.grids import grids_of
 from core.attention.tiles.views import bucket
 from core.errors import ConfigError
@@ -44,6 +44,8 @@ LEARNED: dict[str, Pattern] = {
     "topk": TopK(3, block=8),
     "topk-causal": TopK(3, block=8) & Causal(),
     "topk-large": TopK(1, block=200) & Causal(),
+    "topk-tiles": TopK(3, block=128),
+    "topk-tiles-causal": TopK(2, block=256) & Causal(),
 }
 ALL = {**PATTERNS, **OWN, **LEARNED}
 KINDS = ["window-causal", "everything-causal", "dilated", "many-globals", "topk-causal"]
@@ -52,7 +54,7 @@ KINDS = ["window-causal", "everything-causal", "dilated", "many-globals", "topk-
 @pytest.fixture
 def by_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Listed blocks are computed as the compiled kernel does, gradients included."""
-    kernels = backend._Kernels(blocks.attention, backend.merge)
+    kernels = backend._Kernels(blocks.attention, backend.merge, backend.join)
     monkeypatch.setattr(backend, "_kernels", lambda _: kernels)
     monkeypatch.setattr(backend, "_refuse", lambda *_: None)
     grids_of.cache_clear()
@@ -229,7 +231,7 @@ def compiled_frames(monkeypatch: pytest.MonkeyPatch) -> CompileCounter:
     torch._dynamo.reset()
     counter = CompileCounter()
     attention = torch.compile(torch_flex.flex_attention, backend=counter, fullgraph=True)
-    kernels = backend._Kernels(attention, backend.merge)
+    kernels = backend._Kernels(attention, backend.merge, backend.join)
     monkeypatch.setattr(backend, "_kernels", lambda _: kernels)
     return counter
 
@@ -272,3 +274,28 @@ def test_lists_of_a_million_tokens_are_narrow() -> None:
     assert grid.seen.index.shape == (1, n // 128, 64)
     assert int(grid.seen.count.sum()) < 6.1 * n / 128
     assert grid.seen_by.index.shape[1] == n // 128
+
+
+def test_one_kernel_takes_residue_classes_apart_and_puts_them_together() -> None:
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    apart, together, join = (
+        torch.compile(function, backend=counter, fullgraph=True, dynamic=True)
+        for function in (views._apart, views._together, backend.join)
+    )
+    for n, step, ahead in ((300, 4, 3), (520, 7, 2), (400, 5, 4)):
+        x = torch.randn(2, 3, n, 16, dtype=torch.float64, requires_grad=True)
+        rows = -(-(n + ahead) // step)
+        frames = apart(x, step, ahead, rows)
+        at = torch.arange(rows) * step - ahead + 1
+        inside = (at >= 0) & (at < n)
+        assert torch.equal(frames[1][:, inside], x[0][:, at[inside]])
+        back = together(frames, step, ahead, n)
+        assert torch.equal(back, x)
+        assert torch.equal(torch.autograd.grad((back * x.detach()).sum(), x)[0], x)
+        lse, level = torch.randn(2, 2, 3, n, dtype=torch.float64)
+        level[:, :, :5] = lse[:, :, :3] = -torch.inf
+        both = torch.stack((x, 2 * x)), torch.stack((lse, level))
+        for found, true in zip(join(x, lse, 2 * x, level), backend.merge(*both), strict=True):
+            torch.testing.assert_close(found, true)
+    assert counter.frame_count == 3
