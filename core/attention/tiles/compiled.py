@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -26,4 +26,4 @@ def compiled(function: F, device: str, dynamic: bool | None = True) -> F:
 
     dynamo.recompile_limit = max(dynamo.recompile_limit, _KERNELS)
     dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, 4 * _KERNELS)
-    return torch.compile(function, fullgraph=True, dynamic=dynamic)
+    return cast(F, torch.compile(function, fullgraph=True, dynamic=dynamic))

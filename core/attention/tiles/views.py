@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.attention.tiles.compiled import compiled
 from core.attention.tiles.tiles import BLOCK
 
 
@@ -80,23 +79,13 @@ class Classes:
         return self._apart(k_BHND, self.ahead[1], self.cols)
 
     def back(self, found: Tensor) -> Tensor:
-        kernel = compiled(_together, found.device.type)
-        return kernel(found, self.step, self.ahead[0], self.queries_back)
+        by_class = found.unflatten(0, (-1, self.step)).movedim(1, 3)
+        return by_class.flatten(2, 3).narrow(2, self.ahead[0], self.queries_back)
 
     def _apart(self, x: Tensor, ahead: int, rows: int) -> Tensor:
-        return compiled(_apart, x.device.type)(x, self.step, ahead, rows)
-
-
-def _apart(x_BHND: Tensor, step: int, ahead: int, rows: int) -> Tensor:
-    """[B * step, H, rows, D]: a frame a residue class, zeros where it has no token."""
-    long = F.pad(x_BHND, (0, 0, ahead, rows * step - ahead - x_BHND.shape[2]))
-    return long.unflatten(2, (rows, step)).movedim(3, 1).flatten(0, 1).contiguous()
-
-
-def _together(found: Tensor, step: int, ahead: int, queries: int) -> Tensor:
-    """The adjoint of `_apart`, less the first `ahead` rows: [B, H, queries, ...]."""
-    by_class = found.unflatten(0, (-1, step)).movedim(1, 3)
-    return by_class.flatten(2, 3).narrow(2, ahead, queries)
+        room = rows * self.step - ahead - x.shape[2]
+        long = F.pad(x, (0, 0, ahead, room)) if ahead or room else x
+        return long.unflatten(2, (rows, self.step)).movedim(3, 1).flatten(0, 1).contiguous()
 
 
 @dataclass(frozen=True, eq=False)
