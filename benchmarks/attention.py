@@ -1,13 +1,15 @@
 """Sparse against dense attention, side by side in one run, for every pattern and length.
 
     python -m benchmarks.attention [device=cuda] [dtypes=float32] [patterns=window,topk]
-                                   [longest=16384] [quick=true] [out=DIR]
+                                   [longest=16384] [batch=1] [quick=true] [out=DIR]
 
 `eta` is how well the kernels run: (64-blocks that the plan touches / n^2) x dense / sparse.
 `eta_pairs` is what the user gets: (pairs that the pattern names / n^2) x dense / sparse. Dense is
 the fastest way of torch for the dtype, found first, and runs in every round up to 16k tokens;
-above, its forward runs once and its backward not at all. `predicted` is predicted over measured
-seconds. Peak memory is that of float32 up to 16k tokens. Takes about 20 minutes on two cores.
+above, on a CPU its forward runs once and its backward not at all. `predicted` is predicted over
+measured seconds. Peak memory on a CPU is that of float32 up to 16k tokens. Takes about 20 minutes
+on two cores. On a GPU a pass is of as many sequences as make 131,072 tokens, so that the longest
+and the shortest keep it as busy, and dense is the fastest of torch's kernels at each length.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.measure import PeakMemory, cuda_peak_mb, interleaved
 from benchmarks.passes import HEADS, SIZE, Inputs, attends, run_once
@@ -29,12 +32,13 @@ from core.attention import Plan
 
 LENGTHS = tuple(1024 << power for power in range(7))
 DENSE_BACKWARD, REPEATS, BUDGET = 16384, 5, 60.0
+TOKENS, CALLS = 131072, 5  # of a pass on a GPU, and passes in a row there
 PEAKS = 16384  # `benchmarks.memory` goes on from there
 PASSES = ("forward", "forward+backward")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COLUMNS = (
-    "pattern", "n", "dtype", "pass", "seconds", "dense_seconds", "speedup", "eta", "eta_pairs",
-    "predicted", "peak_mb", "repeats",
+    "pattern", "n", "batch", "dtype", "pass", "seconds", "dense_seconds", "speedup", "eta",
+    "eta_pairs", "predicted", "peak_mb", "repeats",
 )  # fmt: skip
 Row = dict[str, Any]
 
@@ -47,8 +51,13 @@ class Settings:
     dtypes: str = "float32,bfloat16"
     patterns: str = ""
     longest: int = LENGTHS[-1]
+    batch: int = 0
     quick: bool = False
     out: str = ""
+
+    def sequences(self, n: int) -> int:
+        """In a pass; `batch` where it is named."""
+        return self.batch or (1 if self.device == "cpu" else max(1, TOKENS // n))
 
     def chosen(self, name: str, known: Sequence[str]) -> list[str]:
         return chosen(name, getattr(self, name), known)
@@ -62,33 +71,49 @@ def dense_converted(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return dense(q.float(), k.float(), v.float()).to(q.dtype)
 
 
-def best_dense(dtype: torch.dtype, device: str) -> tuple[str, Callable[..., Tensor]]:
-    """torch's fastest dense attention for the dtype, and how it gets there."""
+def dense_by(kernel: SDPBackend) -> Callable[..., Tensor]:
+    def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        with sdpa_kernel(kernel):
+            return dense(q, k, v)
+
+    return call
+
+
+def best_dense(given: Inputs, train: bool) -> tuple[str, Callable[..., Tensor]]:
+    """torch's fastest dense attention for such inputs, and how it gets there."""
+    dtype, device = given.q.dtype, given.q.device.type
     ways: dict[str, Callable[..., Tensor]] = {str(dtype).removeprefix("torch."): dense}
-    if dtype == torch.bfloat16 and device == "cpu":
+    if device == "cuda":
+        kernels = [SDPBackend.EFFICIENT_ATTENTION]
+        if dtype != torch.float32:
+            kernels += [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION]
+        ways = {kernel.name.lower(): dense_by(kernel) for kernel in kernels}
+    elif dtype == torch.bfloat16:
         ways["float32 after conversion"] = dense_converted
-    given = Inputs.of(2048, dtype, device)
-    timed = interleaved({name: lambda way=way: given.runs(way, True) for name, way in ways.items()})
+    timed = interleaved(
+        {name: lambda way=way: given.runs(way, train) for name, way in ways.items()}
+    )
     name = min(ways, key=lambda way: statistics.median(timed[way]))
     return name, ways[name]
 
 
 def rows_of(settings: Settings, n: int, dtype: str, peaks: PeakMemory) -> Iterator[Row]:
     """All patterns at one length in one dtype."""
-    kind, device = DTYPES[dtype], settings.device
-    way, call = best_dense(kind, device)
-    given = Inputs.of(n, kind, device)
+    kind, device, batch = DTYPES[dtype], settings.device, settings.sequences(n)
+    given = Inputs.of(n, kind, device, batch)
     some = patterns(n)
     plans = {
         name: some[name].plan(range(n), range(n)) for name in settings.chosen("patterns", [*some])
     }
     for run in PASSES:
         train = run == PASSES[1]
+        few = Inputs.of(min(n, 2048), kind, device) if device == "cpu" else given
+        way, call = best_dense(few, train or device == "cpu")
         calls = {name: _call(given, attends(plan), train) for name, plan in plans.items()}
-        timed = _timed(calls, _call(given, call, train), n, train)
+        timed = _timed(calls, _call(given, call, train), n, train, device)
         for name, plan in plans.items():
-            row = _row(name, plan, timed[name], timed.get("dense"), train, kind, device)
-            row |= {"n": n, "dtype": dtype, "pass": run, "dense_path": way}
+            row = _row(name, plan, timed[name], timed.get("dense"), train, given)
+            row |= {"n": n, "batch": batch, "dtype": dtype, "pass": run, "dense_path": way}
             if device == "cuda":
                 yield row | {"peak_mb": cuda_peak_mb(calls[name])}
             else:
@@ -98,9 +123,15 @@ def rows_of(settings: Settings, n: int, dtype: str, peaks: PeakMemory) -> Iterat
 
 
 def _timed(
-    calls: dict[str, Callable[[], None]], dense: Callable[[], None], n: int, train: bool
+    calls: dict[str, Callable[[], None]],
+    dense: Callable[[], None],
+    n: int,
+    train: bool,
+    device: str,
 ) -> dict[str, list[float]]:
     """A round of dense and all patterns at a time; of long sequences dense runs once forward."""
+    if device == "cuda":
+        return interleaved({"dense": dense, **calls}, REPEATS, BUDGET, CALLS)
     if n <= DENSE_BACKWARD:
         return interleaved({"dense": dense, **calls}, REPEATS, BUDGET)
     timed = interleaved(calls, REPEATS, BUDGET)
@@ -117,11 +148,10 @@ def _row(
     runs: Sequence[float],
     dense_runs: Sequence[float] | None,
     train: bool,
-    dtype: torch.dtype,
-    device: str,
+    given: Inputs,
 ) -> Row:
-    seconds = statistics.median(runs)
-    cost = plan.cost(SIZE, HEADS, dtype=dtype, device=device)
+    seconds, batch = statistics.median(runs), len(given.q)
+    cost = plan.cost(SIZE, HEADS, batch, dtype=given.q.dtype, device=given.q.device.type)
     assert cost.forward_seconds is not None and cost.backward_seconds is not None
     predicted = cost.forward_seconds + (cost.backward_seconds if train else 0.0)
     row: Row = {"pattern": name, "seconds": seconds, "repeats": len(runs)}
@@ -157,7 +187,8 @@ def benchmark(settings: Settings) -> None:
     for n in lengths:
         for dtype in settings.chosen("dtypes", [*DTYPES]):
             found = list(rows_of(settings, n, dtype, peaks))
-            print(table(found, COLUMNS), f"dense: {found[0]['dense_path']}\n", sep="\n", flush=True)
+            ways = " and ".join(dict.fromkeys(row["dense_path"] for row in found))
+            print(table(found, COLUMNS), f"dense: {ways}\n", sep="\n", flush=True)
             rows += found
     crossings = overtakes(rows)
     print(table(crossings, ("pattern", "dtype", "pass", "overtakes_dense_at")))

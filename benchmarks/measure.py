@@ -17,21 +17,26 @@ from core.memory import keep_freed_memory
 
 
 def interleaved(
-    functions: Mapping[str, Callable[[], object]], repeats: int = 5, budget: float = math.inf
+    functions: Mapping[str, Callable[[], object]],
+    repeats: int = 5,
+    budget: float = math.inf,
+    calls: int = 1,
 ) -> dict[str, list[float]]:
     """Seconds of each run of each function: a round of all of them, then the next round.
 
     A first run of each is not counted, as it also builds plans and fills caches. No further run is
     started that would bring a function's total past `budget` seconds; a function whose first run
-    leaves no room for a second has that one as its only figure.
+    leaves no room for a second has that one as its only figure. A run is `calls` calls in a row
+    and its seconds are those of one: a GPU works on one while Python prepares the next, as it does
+    in training.
     """
-    first = {name: _seconds(function) for name, function in functions.items()}
+    first = {name: seconds_of(function) for name, function in functions.items()}
     spent, counted = dict(first), {name: list[float]() for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
             if spent[name] + first[name] <= budget:
-                counted[name].append(_seconds(function))
-                spent[name] += counted[name][-1]
+                counted[name].append(seconds_of(function, calls))
+                spent[name] += counted[name][-1] * calls
     return {name: runs or [first[name]] for name, runs in counted.items()}
 
 
@@ -90,12 +95,14 @@ def cuda_peak_mb(function: Callable[[], object]) -> float:
     return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
-def _seconds(function: Callable[[], object]) -> float:
+def seconds_of(function: Callable[[], object], calls: int = 1) -> float:
+    """Of a call, `calls` of them in a row."""
     _finish()
     begin = time.perf_counter()
-    function()
+    for _ in range(calls):
+        function()
     _finish()
-    return time.perf_counter() - begin
+    return (time.perf_counter() - begin) / calls
 
 
 def _finish() -> None:

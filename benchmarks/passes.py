@@ -16,7 +16,7 @@ HEADS, SIZE = 8, 64
 
 @dataclass(frozen=True)
 class Inputs:
-    """q, k, v and the gradient of the output, all [1, HEADS, n, SIZE]."""
+    """q, k, v and the gradient of the output, all [batch, HEADS, n, SIZE]."""
 
     q: Tensor
     k: Tensor
@@ -24,9 +24,9 @@ class Inputs:
     grad: Tensor
 
     @staticmethod
-    def of(n: int, dtype: torch.dtype, device: str) -> Inputs:
+    def of(n: int, dtype: torch.dtype, device: str, batch: int = 1) -> Inputs:
         generator = torch.Generator(device).manual_seed(0)
-        shape = (1, HEADS, n, SIZE)
+        shape = (batch, HEADS, n, SIZE)
         drawn = [torch.randn(shape, generator=generator, device=device) for _ in range(4)]
         return Inputs(*(x.to(dtype) for x in drawn))
 

@@ -1,7 +1,8 @@
 """The patterns that the attention benchmarks run, all of about 512 keys a query.
 
 Windows have the radius 256. Blocks that random and learned patterns draw are 128 wide, and 64 in
-the rows named so. Steps grow with the length where a pattern would cost more than O(n log n).
+the rows named so and in `bigbird`. Steps grow with the length where a pattern would cost more than
+O(n log n).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def patterns(n: int) -> dict[str, Pattern]:
         "dilated": Dilated(RADIUS, 2),
         "longformer": longformer(RADIUS, (0,)),
         "bigbird": bigbird(RADIUS, 3, (0,)),
+        "bigbird128": bigbird(RADIUS, 2, (0,), block=128),
         "random": Random(KEYS // 128, seed=0, block=128),
         "random64": Random(KEYS // 64, seed=0),
         "strided": Strided(max(2, n // KEYS)),

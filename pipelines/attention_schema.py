@@ -29,6 +29,7 @@ class BigBirdSchema:
     radius: int = 64
     random_blocks: int = 3
     global_positions: list[int] = field(default_factory=lambda: [0])
+    block: int = 64
     seed: int = 0
     heads: int | None = None
     causal: bool = False

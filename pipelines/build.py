@@ -65,7 +65,8 @@ def _whole_pattern(node: DictConfig) -> Pattern:
             return a.longformer(node.radius, tuple(node.global_positions))
         case "bigbird":
             tokens = tuple(node.global_positions)
-            return a.bigbird(node.radius, node.random_blocks, tokens, node.seed, heads=node.heads)
+            drawn = {"heads": node.heads, "block": node.block}
+            return a.bigbird(node.radius, node.random_blocks, tokens, node.seed, **drawn)
         case "global":
             return a.Global(tuple(node.global_positions))
         case "random":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import attention, memory
+from benchmarks import attention, layer, memory
 from benchmarks.patterns import patterns
 from core.errors import ConfigError
 
@@ -42,6 +42,15 @@ def test_memory_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert all(0 < row["peak_mb"] < row["total_mb"] for row in rows)
 
 
+def test_a_layer_is_timed(tmp_path: Path) -> None:
+    settings = layer.Settings(dim=64, patterns="window,strided", quick=True, out=str(tmp_path))
+    layer.benchmark(settings)
+    rows = json.loads((tmp_path / "layer.json").read_text())["rows"]
+    assert [row["pattern"] for row in rows] == ["window", "strided"]
+    for row in rows:
+        assert row["tokens_per_second"] == pytest.approx(512 / row["seconds"])
+
+
 def test_an_unknown_pattern_is_refused() -> None:
     with pytest.raises(ConfigError, match="spiral"):
         attention.Settings(patterns="spiral").chosen("patterns", list(patterns(1024)))
@@ -51,4 +60,4 @@ def test_the_patterns_see_about_as_many_keys() -> None:
     n = 4096
     for name, pattern in patterns(n).items():
         seen = pattern.plan(range(n), range(n)).pairs() / n
-        assert name == "sparse_transformer" or 400 < seen < 800, (name, seen)
+        assert name == "sparse_transformer" or 400 < seen < 850, (name, seen)

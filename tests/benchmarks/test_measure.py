@@ -28,3 +28,15 @@ def test_a_slow_function_runs_once_and_that_run_counts():
 def test_a_budget_bounds_the_repeats():
     seconds = interleaved({"nap": lambda: time.sleep(0.05)}, repeats=50, budget=0.4)
     assert 1 <= len(seconds["nap"]) <= 7
+
+
+def test_the_seconds_of_calls_in_a_row_are_those_of_one():
+    calls: list[float] = []
+
+    def nap() -> None:
+        calls.append(time.perf_counter())
+        time.sleep(0.02)
+
+    begin = time.perf_counter()
+    (seconds,) = interleaved({"nap": nap}, repeats=1, calls=4)["nap"]
+    assert len(calls) == 5 and 0.02 <= seconds < (time.perf_counter() - begin) / 4

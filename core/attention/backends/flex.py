@@ -9,8 +9,8 @@ through the merge by autograd, since flex has a gradient of its log-sum-exp too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from functools import lru_cache, reduce
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,15 +19,24 @@ from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attent
 
 from core.attention.backends.source import Source
 from core.attention.tiles.chosen import chosen_mask
+from core.attention.tiles.compiled import compiled
+from core.attention.tiles.few import Few, padded
+from core.attention.tiles.grid import Grid
 from core.attention.tiles.grids import grids_of
-from core.attention.tiles.views import View
+from core.attention.tiles.views import Chosen, View
 from core.errors import ConfigError
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 PLAIN_SCORES = 1 << 28  # scores of a grid on a CPU, where all of them are held at once
 _LEAST_SIZE = 16  # channels of a head that the kernel needs
-_KERNELS = 256  # one a kind of pattern, dtype, number of heads and size of a head
-_OPTIONS = cast(Any, {"IS_DIVISIBLE": True})  # all lengths are multiples of 128, known or not
+_EVEN = {"IS_DIVISIBLE": True}  # all lengths are multiples of 128, known or not
+# Tiles that were fastest on an H200 for 64 channels. A rule of more than a band leaves 128 x 128
+# scores of torch's own choice no registers: 10 to 20 times slower.
+_BAND_TILES = {
+    **{"bwd_BLOCK_M1": 32, "bwd_BLOCK_N1": 128, "bwd_BLOCK_M2": 128, "bwd_BLOCK_N2": 32},
+    **{"bwd_num_warps": 4, "bwd_num_stages": 3},
+}
+_SMALL_TILES = {"fwd_BLOCK_M": 64, "fwd_BLOCK_N": 64, "fwd_num_warps": 4, "fwd_num_stages": 3}
 
 
 def flex(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Tensor]:
@@ -50,25 +59,46 @@ def _of_source(q: Tensor, source: Source, scale: float) -> tuple[Tensor, Tensor]
     k, v = _wide(source.k), _wide(source.v)
     found: list[tuple[Tensor, Tensor]] = []
     for grid in grids.merged:
-        parts = _run(grid.view, grid.mask(source.bounds), q, k, v, scale)
+        mask = grid.mask(source.bounds)
+        parts = _run(grid.view, mask, q, k, v, scale, grid.plain and source.bounds is None)
         out, lse = map(grid.view.back, parts)
         found.append((out, lse))
+    if grids.columns is not None:
+        columns = grids.columns.attention(q, k, v, source.bounds, scale)
+        found.append(padded(columns, grids.length))
     if grids.rows is not None:
-        (out, lse), view = _merged(found, q.device), grids.rows.view
-        parts = _run(view, grids.rows.mask(source.bounds), q, k, v, scale)
-        parts = _kernels(q.device.type).merge(*map(view.back, parts))
-        some, level = (part[:, :, : len(view.chosen)] for part in parts)
-        found = [(out.index_copy(2, view.chosen, some), lse.index_copy(2, view.chosen, level))]
+        out, lse = _merged(found, q.device)
+        chosen, (some, level) = _rows(grids.rows, source, q, k, v, scale)
+        found = [(out.index_copy(2, chosen, some), lse.index_copy(2, chosen, level))]
     for at in range(len(source.choices)):
         view, mask = chosen_mask(source.plan, source.choices, at, source.bounds)
         found.append(_run(view, mask, q, k, v, scale))
     return _merged(found, q.device)
 
 
+def _rows(
+    rows: Grid[Chosen] | Few, source: Source, q: Tensor, k: Tensor, v: Tensor, scale: float
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Which queries have rows apart, and what those find."""
+    if isinstance(rows, Few):
+        assert rows.rows is not None
+        return rows.rows, rows.attention(q, k, v, source.bounds, scale)
+    parts = _run(rows.view, rows.mask(source.bounds), q, k, v, scale)
+    out, lse = _kernels(q.device.type).merge(*map(rows.view.back, parts))
+    count = len(rows.view.chosen)
+    return rows.view.chosen, (out[:, :, :count], lse[:, :, :count])
+
+
 def _run(
-    view: View, mask: BlockMask, q: Tensor, k: Tensor, v: Tensor, scale: float
+    view: View,
+    mask: BlockMask,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    plain: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """What one grid finds, frames apart."""
+    """What one grid finds, frames apart; `plain`: its rule is a band."""
     out, aux = _kernels(q.device.type).attention(
         view.queries(q),
         view.keys(k),
@@ -77,9 +107,15 @@ def _run(
         scale=scale,
         enable_gqa=True,
         return_aux=AuxRequest(lse=True),
-        kernel_options=_OPTIONS,
+        kernel_options=_options(q, plain),
     )
     return out, aux.lse
+
+
+def _options(q: Tensor, plain: bool) -> Any:
+    if q.dtype == torch.float32 or q.shape[3] > 64:
+        return _EVEN
+    return _EVEN | (_BAND_TILES if plain else _SMALL_TILES)
 
 
 def merge(out_PBHND: Tensor, lse_PBHN: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,33 +130,34 @@ def merge(out_PBHND: Tensor, lse_PBHN: Tensor) -> tuple[Tensor, Tensor]:
     return out.to(out_PBHND.dtype), (peak + total.log()).masked_fill(empty, -torch.inf)
 
 
+def join(out: Tensor, lse: Tensor, other: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """`merge` of two sets, read where they lie."""
+    peak = torch.maximum(lse, level).detach()
+    peak = peak.masked_fill(peak == -torch.inf, 0.0)
+    share, rest = (lse - peak).exp(), (level - peak).exp()
+    total = share + rest
+    empty = total == 0
+    total = total.masked_fill(empty, 1.0)
+    both = out * (share / total)[..., None] + other * (rest / total)[..., None]
+    return both.to(out.dtype), (peak + total.log()).masked_fill(empty, -torch.inf)
+
+
 def _merged(found: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
-    if len(found) == 1:
-        return found[0]
-    out, lse = (torch.stack(parts) for parts in zip(*found, strict=True))
-    return _kernels(device.type).merge(out, lse)
+    kernel = _kernels(device.type).join
+    return reduce(lambda some, more: kernel(*some, *more), found)
 
 
 class _Kernels(NamedTuple):
     attention: Callable[..., Any]
     merge: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    join: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @lru_cache
 def _kernels(device: str) -> _Kernels:
-    """Compiled once a process; uncompiled on a CPU, where compiled flex has no log-sum-exp.
-
-    fullgraph: past the limit of kernels torch would else run the plain definition and say nothing.
-    """
-    if device == "cpu":
-        return _Kernels(flex_attention, merge)
-    # Takes a second to import, which only compiling is worth.
-    from torch._dynamo import config as dynamo
-
-    dynamo.recompile_limit = max(dynamo.recompile_limit, _KERNELS)
-    dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, 4 * _KERNELS)
-    attention = torch.compile(flex_attention, fullgraph=True)
-    return _Kernels(attention, torch.compile(merge, fullgraph=True))
+    """Uncompiled on a CPU, where compiled flex has no log-sum-exp."""
+    attention = compiled(flex_attention, device, dynamic=None)
+    return _Kernels(attention, compiled(merge, device), compiled(join, device))
 
 
 def _wide(x: Tensor) -> Tensor:

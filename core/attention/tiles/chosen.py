@@ -47,19 +47,24 @@ def chosen_mask(
 ) -> tuple[InOrder, BlockMask]:
     """The pairs of choices[at], less those of earlier choices and of terms the data don't choose.
 
-    Every block is partial: its rule tells the rows of a block of 128 apart.
+    Blocks are partial, where a rule tells their pairs apart, unless they lie in one chosen block.
     """
     table = choices[at].table
     frame = _frame(plan, table.device)
     hit_BHRK = _hit(choices[at], plan, frame)
-    hit_BHRK &= (frame.col_K >= 0).view(-1, BLOCK).any(1)
+    there = (frame.col_K >= 0).view(-1, BLOCK)
+    hit_BHRK &= there.any(1)
+    full_RK = None
+    if bounds_BN2 is None and frame.taken is None and at == 0 and _covers(choices[at], frame.scope):
+        full_RK = _limits(plan, choices[at].term, frame.scope).inside & there.all(1)
     if bounds_BN2 is not None:
         bounds_BN2 = bounds_BN2.to(frame.row_Q.dtype)
         reach = Reach.of(bounds_BN2, frame.row_Q[None]).map(lambda x: x[..., None])
         some, _ = reach.meets(*(end[:, :, None] for end in ends(frame.col_K[None])))
         hit_BHRK = hit_BHRK & some
     rules = [_head_rule(choice, frame.scope) for choice in choices[: at + 1]]
-    seen, seen_by = (_lists(hit) for hit in (hit_BHRK, hit_BHRK.mT))
+    seen = _lists(hit_BHRK, full_RK)
+    seen_by = _lists(hit_BHRK.mT, None if full_RK is None else full_RK.mT)
     lengths, rule = (len(frame.row_Q), len(frame.col_K)), _mask_mod(frame, rules, bounds_BN2)
     return frame.view, block_mask(seen, seen_by, lengths, BLOCK, rule)
 
@@ -80,16 +85,16 @@ def _frame(plan: Plan, device: torch.device) -> _Frame:
 def _hit(choice: Choice, plan: Plan, frame: _Frame) -> Tensor:
     """bool [B, H, R, K]: the blocks of 128 that hold a pair of a chosen block, padding aside."""
     size, table, scope = choice.base.block, choice.table.long(), frame.scope
-    i0, i1, limited_RK = _limits(plan, choice.term, scope)
+    i0, i1, limited_RK, _ = _limits(plan, choice.term, scope)
     width = limited_RK.shape[1]
     hit = torch.zeros(*table.shape[:2], len(i0), width + 1, dtype=torch.bool, device=table.device)
-    for down in range((size + BLOCK - 2) // size + 1):  # block rows in a block of 128
+    for down in range(_most(BLOCK, size, scope.q.start)):
         row = i0 // size + down
         there = (row <= i1 // size) & (i0 < plan.q.stop)
         seen = table[:, :, (row - choice.first).clamp(0, table.shape[2] - 1)]
         first = seen * size - scope.kv.start
         last = first + size - 1
-        for over in range((size - 2) // BLOCK + 2):
+        for over in range(_most(size, BLOCK, scope.kv.start)):
             block = first.div(BLOCK, rounding_mode="floor") + over
             held = there[:, None] & (seen >= 0) & (block >= 0) & (block < width)
             held &= block <= last.div(BLOCK, rounding_mode="floor")
@@ -97,23 +102,50 @@ def _hit(choice: Choice, plan: Plan, frame: _Frame) -> Tensor:
     return hit[..., :width] & limited_RK
 
 
+def _most(outer: int, inner: int, start: int) -> int:
+    """How many blocks of `inner` tokens a block of `outer` can meet, where the grid of the one
+    begins at `start` of the other."""
+    if max(outer, inner) % min(outer, inner) == 0 and start % min(outer, inner) == 0:
+        return max(1, outer // inner)
+    return (outer + inner - 2) // inner + 1
+
+
+def _covers(choice: Choice, scope: Scope) -> bool:
+    """Whether each block of 128 lies in one block row and in one block that can be chosen."""
+    return choice.base.block % BLOCK == scope.q.start % BLOCK == scope.kv.start % BLOCK == 0
+
+
+class _Limits(NamedTuple):
+    """First and last query of the blocks of rows [R], and which blocks [R, K] hold a pair within
+    the limits of a term, and which hold no other."""
+
+    first: Tensor
+    last: Tensor
+    some: Tensor
+    inside: Tensor
+
+
 @lru_cache(maxsize=32)
-def _limits(plan: Plan, term: Term, scope: Scope) -> tuple[Tensor, Tensor, Tensor]:
-    """First and last query of the blocks of rows, and which blocks [R, K] hold a pair within the
-    term's limits."""
+def _limits(plan: Plan, term: Term, scope: Scope) -> _Limits:
     sides = Sides(scope.q, scope.kv, BLOCK)
-    kept = torch.ones(len(sides.i0), len(sides.j0), dtype=torch.bool)
+    i0, i1 = sides.i0[:, None], sides.i1[:, None]
+    some = torch.ones(len(sides.i0), len(sides.j0), dtype=torch.bool)
+    inside = some.clone()
     if term.left is not None:
-        kept &= sides.j1[None] >= sides.i0[:, None] - term.left
+        some &= sides.j1 >= i0 - term.left
+        inside &= sides.j0 >= i1 - term.left
     if term.right is not None:
-        kept &= sides.j0[None] <= sides.i1[:, None] + term.right
+        some &= sides.j0 <= i1 + term.right
+        inside &= sides.j1 <= i0 + term.right
     last = sides.i1.clamp_max(plan.q.stop - 1)
-    return sides.i0.to(scope.device), last.to(scope.device), kept.to(scope.device)
+    return _Limits(*(x.to(scope.device) for x in (sides.i0, last, some, inside)))
 
 
-def _lists(hit: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Counts and indices of partial blocks, and of full ones, of which there are none."""
+def _lists(hit: Tensor, full: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Counts and indices of partial blocks, and of full ones."""
     index = torch.arange(hit.shape[-1], dtype=torch.int32, device=hit.device).expand_as(hit)
+    if full is not None:
+        return *packed(index, hit & ~full), *packed(index, hit & full)
     count, index = packed(index, hit)
     return count, index, torch.zeros_like(count), torch.zeros_like(index[..., :1])
 

@@ -36,7 +36,7 @@ class Grid(Generic[V]):
     """Local query rows row_FQ (padding repeats one) against local key rows col_FK (-1: none).
 
     `seen` has the key blocks of every query block, `seen_by` the same tiles by key block; they
-    have one frame where all frames share them.
+    have one frame where all frames share them. `plain`: the rule is a band.
     """
 
     view: V
@@ -46,6 +46,7 @@ class Grid(Generic[V]):
     seen_by: Lists
     rule: Rule
     scope: Scope
+    plain: bool = False
 
     def mask(self, bounds_BN2: Tensor | None) -> BlockMask:
         """For B x F problems; the lists of F where they serve all sequences."""

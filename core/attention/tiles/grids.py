@@ -6,12 +6,13 @@ order: a union there counts a pair once whatever it is written as. Two things wo
 slow. Keys that all queries see, scattered, fill a column of blocks each: their copies are put
 together behind the other keys, and are left out where they were. A global row has every block of
 keys, for one thread block to walk: such rows have a grid of their own, in stretches of keys; what
-the others find there is replaced.
+the others find there is replaced. A few of either (`few`) are no blocks at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from core.attention.algebra import Term, wider
 from core.attention.static import outside_tracing
 from core.attention.steps import Strided
+from core.attention.tiles.few import FEW, PAIRS, Few
 from core.attention.tiles.grid import Grid, grid
 from core.attention.tiles.rules import Scope, marks, term_rule, union, without
 from core.attention.tiles.terms import Sides, column_marks, inside, near, term_tiles
@@ -37,10 +39,13 @@ _MEMBERS = 8  # members of a residue class below which a stride is cheaper in in
 
 
 class Grids(NamedTuple):
-    """Disjoint grids whose findings merge, and one that replaces the rows it has, if any."""
+    """Disjoint grids and columns whose findings merge, and what replaces the rows it has, if any;
+    all for a bucket's `length` of queries."""
 
     merged: tuple[Grid[InOrder] | Grid[Classes], ...]
-    rows: Grid[Chosen] | None
+    columns: Few | None
+    rows: Grid[Chosen] | Few | None
+    length: int
 
 
 @lru_cache(maxsize=32)
@@ -52,27 +57,61 @@ def grids_of(plan: Plan, device: torch.device) -> Grids:
         strided = [term for term in terms if _in_classes(term, len(kv))]
         ordered = [term for term in terms if term not in strided]
         rows = _global_rows(plan, terms, scope)
+        columns = _few_columns(plan, ordered, scope)
         found: list[Grid[InOrder] | Grid[Classes]] = []
-        if ordered:
-            found.append(_in_order(plan, ordered, scope, rows is not None))
+        blocks = ordered if columns is None else _besides(ordered, scope.q, rows is not None)
+        if blocks:
+            found.append(_in_order(plan, blocks, scope, rows is not None, columns))
         for at, term in enumerate(strided):
             found.append(_in_class(plan, term, [*ordered, *strided[:at]], scope))
-        return Grids(tuple(found), rows)
+        return Grids(tuple(found), columns, rows, len(q))
 
 
 def _in_classes(term: Term, keys: int) -> bool:
     return isinstance(term.base, Strided) and keys >= _MEMBERS * term.base.step
 
 
-def _in_order(plan: Plan, terms: Sequence[Term], scope: Scope, rows_apart: bool) -> Grid[InOrder]:
+def _few_columns(plan: Plan, terms: Sequence[Term], scope: Scope) -> Few | None:
+    """The keys that all queries see, where they are few."""
+    held = _columns(terms, scope).any(0).nonzero().flatten()
+    held = held[held < len(plan.kv)].to(scope.device)
+    if not 0 < len(held) <= FEW or len(held) * len(plan.q) > PAIRS:
+        return None
+    rule = union(term_rule(term, scope) for term in terms)
+    return Few(None, held, len(plan.q), len(plan.kv), rule, scope)
+
+
+def _besides(terms: Sequence[Term], q: range, rows_apart: bool) -> list[Term]:
+    """The terms that have pairs besides global columns and, where those are apart, rows."""
+    return [
+        term
+        for term in terms
+        if not isinstance(term.base, Global) or not (rows_apart or not marks(term.base, q).any())
+    ]
+
+
+def _columns(terms: Sequence[Term], scope: Scope) -> Tensor:
+    """bool [terms, keys]: the keys that queries see from everywhere."""
+    marked = [column_marks(term, scope.kv) for term in terms]
+    return torch.stack(marked) if marked else torch.zeros(0, len(scope.kv), dtype=torch.bool)
+
+
+def _in_order(
+    plan: Plan, terms: Sequence[Term], scope: Scope, rows_apart: bool, few: Few | None
+) -> Grid[InOrder]:
     keys, queries = len(plan.kv), len(plan.q)
-    columns = torch.stack([column_marks(term, scope.kv) for term in terms])
-    copied, apart = _scattered(columns.any(0))
+    columns = _columns(terms, scope)
+    copied, scattered = _scattered(columns.any(0))
+    apart = few is not None or scattered
     sides = Sides(scope.q, scope.kv, BLOCK)
     tiles = [term_tiles(term, sides, not rows_apart, not apart) for term in terms]
     col = _below(torch.arange(len(scope.kv)), keys)
     more = 0
-    if apart:
+    if few is not None:
+        assert few.cols is not None
+        col[few.cols.cpu()] = -1
+        copied = copied[:0]
+    elif apart:
         more = bucket(len(copied))
         places = copied.new_full((more,), -1)
         places[: len(copied)] = _below(copied, keys)
@@ -85,7 +124,8 @@ def _in_order(plan: Plan, terms: Sequence[Term], scope: Scope, rows_apart: bool)
     used = (row < queries).view(1, -1, BLOCK).any(-1)
     row = row.clamp_max(max(0, queries - 1))
     rule = union(term_rule(term, scope) for term in terms)
-    return grid(view, row[None], col[None], tiles, used, rule, scope)
+    made = grid(view, row[None], col[None], tiles, used, rule, scope)
+    return replace(made, plain=all(term.base is None for term in terms))
 
 
 def _scattered(columns: Tensor) -> tuple[Tensor, bool]:
@@ -139,9 +179,11 @@ def _in_class(plan: Plan, term: Term, earlier: Sequence[Term], scope: Scope) -> 
     )
     used = ((row >= 0) & (row < len(plan.q))).any(0).view(1, -1, BLOCK).any(-1)
     row = row.clamp(0, max(0, len(plan.q) - 1))
-    rule = without(term_rule(term, scope), [term_rule(other, scope) for other in earlier])
+    within = Term(None, term.left, term.right)  # a class holds multiples of the step alone
+    rule = without(term_rule(within, scope), [term_rule(other, scope) for other in earlier])
     view = Classes(step, ahead, len(q), len(kv), len(scope.q))
-    return grid(view, row, _below(col, len(plan.kv)), tiles, used, rule, scope)
+    made = grid(view, row, _below(col, len(plan.kv)), tiles, used, rule, scope)
+    return replace(made, plain=not earlier)
 
 
 def _clear(tiles: Tiles, sides: Sides, earlier: Sequence[Term], step: int) -> Tensor:
@@ -163,7 +205,7 @@ def _clear(tiles: Tiles, sides: Sides, earlier: Sequence[Term], step: int) -> Te
     return clear
 
 
-def _global_rows(plan: Plan, terms: Sequence[Term], scope: Scope) -> Grid[Chosen] | None:
+def _global_rows(plan: Plan, terms: Sequence[Term], scope: Scope) -> Grid[Chosen] | Few | None:
     """All pairs of the queries that are global tokens; None where the walk is short."""
     wide, limited = (torch.zeros(len(scope.q), dtype=torch.bool) for _ in range(2))
     for term in terms:
@@ -173,8 +215,14 @@ def _global_rows(plan: Plan, terms: Sequence[Term], scope: Scope) -> Grid[Chosen
     places = bucket(int((wide | limited).sum()))
     chosen = torch.cat((wide.nonzero().flatten(), (limited & ~wide).nonzero().flatten()))
     chosen = chosen[chosen < len(plan.q)]
+    if not len(chosen):
+        return None
+    rule = union(term_rule(term, scope) for term in terms)
+    if len(chosen) <= FEW and len(chosen) * len(plan.kv) <= PAIRS:
+        rows = chosen.to(scope.device)
+        return Few(rows, None, len(plan.q), len(plan.kv), rule, scope)
     blocks = len(scope.kv) // BLOCK
-    if not len(chosen) or blocks <= WALK:
+    if blocks <= WALK:
         return None
     stretches = 1
     while blocks % (2 * stretches) == 0 and blocks // (2 * stretches) >= _STRETCH:
@@ -187,7 +235,6 @@ def _global_rows(plan: Plan, terms: Sequence[Term], scope: Scope) -> Grid[Chosen
     )
     tiles = Tiles(at.flatten(), block.flatten(), full.flatten()[at.flatten()])
     view = Chosen(chosen.to(scope.device), places, col.shape[1], stretches)
-    rule = union(term_rule(term, scope) for term in terms)
     return grid(view, row, col, tiles, torch.ones_like(full), rule, scope)
 
 

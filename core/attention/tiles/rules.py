@@ -165,6 +165,8 @@ def _multiples(base: Strided, scope: Scope) -> Rule:
 
 
 def _powers(base: LogSparse, scope: Scope) -> Rule:
+    if base.base == 2:
+        return lambda i, j, row, col: _is_power_of_two_or_zero((j - i).abs())
     farthest = max(scope.q.stop, scope.kv.stop) - min(scope.q.start, scope.kv.start)
     held = torch.zeros(farthest + 1, dtype=torch.bool)
     held[[0, *base.powers(farthest)]] = True
@@ -174,6 +176,10 @@ def _powers(base: LogSparse, scope: Scope) -> Rule:
         return distances[(j - i).abs()]
 
     return rule
+
+
+def _is_power_of_two_or_zero(x: Tensor) -> Tensor:
+    return (x & (x - 1)) == 0
 
 
 def _summaries(base: Fixed, scope: Scope) -> Rule:

@@ -83,7 +83,8 @@ class Classes:
         return by_class.flatten(2, 3).narrow(2, self.ahead[0], self.queries_back)
 
     def _apart(self, x: Tensor, ahead: int, rows: int) -> Tensor:
-        long = F.pad(x, (0, 0, ahead, rows * self.step - ahead - x.shape[2]))
+        room = rows * self.step - ahead - x.shape[2]
+        long = F.pad(x, (0, 0, ahead, room)) if ahead or room else x
         return long.unflatten(2, (rows, self.step)).movedim(3, 1).flatten(0, 1).contiguous()
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch._dynamo
 from torch import Tensor
-from torch._dynamo.testing import CompileCounter
+from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
 from torch.nn.attention import flex_attention as torch_flex
 
 from core.attention import (
@@ -29,6 +29,8 @@ from core.attention import (
 )
 from core.attention.backends import flex as backend
 from core.attention.tiles import grids
+from core.attention.tiles.few import Few
+from core.attention.tiles.grid import Grid
 from core.attention.tiles.grids import grids_of
 from core.attention.tiles.views import bucket
 from core.errors import ConfigError
@@ -44,6 +46,8 @@ LEARNED: dict[str, Pattern] = {
     "topk": TopK(3, block=8),
     "topk-causal": TopK(3, block=8) & Causal(),
     "topk-large": TopK(1, block=200) & Causal(),
+    "topk-tiles": TopK(3, block=128),
+    "topk-tiles-causal": TopK(2, block=256) & Causal(),
 }
 ALL = {**PATTERNS, **OWN, **LEARNED}
 KINDS = ["window-causal", "everything-causal", "dilated", "many-globals", "topk-causal"]
@@ -52,12 +56,18 @@ KINDS = ["window-causal", "everything-causal", "dilated", "many-globals", "topk-
 @pytest.fixture
 def by_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Listed blocks are computed as the compiled kernel does, gradients included."""
-    kernels = backend._Kernels(blocks.attention, backend.merge)
+    kernels = backend._Kernels(blocks.attention, backend.merge, backend.join)
     monkeypatch.setattr(backend, "_kernels", lambda _: kernels)
     monkeypatch.setattr(backend, "_refuse", lambda *_: None)
     grids_of.cache_clear()
     yield
     grids_of.cache_clear()
+
+
+@pytest.fixture
+def all_in_blocks(by_blocks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few global tokens are."""
+    monkeypatch.setattr(grids, "FEW", 0)
 
 
 @pytest.mark.parametrize("n", [1, 129, 1000])
@@ -82,7 +92,7 @@ def test_bounds_and_ranges_give_the_reference(name: str, by_blocks: None) -> Non
 
 @pytest.mark.parametrize("name", ["longformer", "mixed-globals", "everything-causal", "global"])
 def test_global_rows_in_stretches_give_the_reference(
-    name: str, by_blocks: None, monkeypatch: pytest.MonkeyPatch
+    name: str, all_in_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grids, "WALK", 0)
     monkeypatch.setattr(grids, "_STRETCH", 1)
@@ -90,12 +100,30 @@ def test_global_rows_in_stretches_give_the_reference(
     for at in (range(500), range(3, 503)):
         plan = ALL[name].plan(at, at, 8)
         rows = grids_of(plan, CPU).rows
-        assert rows is not None and rows.view.stretches == 4
+        assert isinstance(rows, Grid) and rows.view.stretches == 4
         for bounds in (None, random_bounds(2, 500, 500)):
             assert_same(run(q, k, v, plan, bounds, "flex"), run(q, k, v, plan, bounds, "reference"))
 
 
-def test_scattered_columns_are_copied_side_by_side(by_blocks: None) -> None:
+@pytest.mark.parametrize("name", ["longformer", "mixed-globals", "everything-causal", "global"])
+def test_global_tokens_in_blocks_give_the_reference(name: str, all_in_blocks: None) -> None:
+    for at in (range(300), range(3, 303)):
+        q, k, v = inputs(300)
+        plan = ALL[name].plan(at, at, 8)
+        found = grids_of(plan, CPU)
+        assert found.columns is None and found.rows is None
+        for bounds in (None, random_bounds(2, 300, 300)):
+            assert_same(run(q, k, v, plan, bounds, "flex"), run(q, k, v, plan, bounds, "reference"))
+
+
+def test_a_few_global_tokens_are_in_no_block(by_blocks: None) -> None:
+    found = grids_of(ALL["longformer"].plan(range(300), range(300), 8), CPU)
+    assert isinstance(found.columns, Few) and isinstance(found.rows, Few)
+    (grid,) = found.merged
+    assert not bool((grid.col_FK[0] == found.columns.cols[:, None]).any())
+
+
+def test_scattered_columns_are_copied_side_by_side(all_in_blocks: None) -> None:
     n = 1000
     for pattern in (
         Window(20) | Global(tuple(range(0, n, 100))),
@@ -219,7 +247,8 @@ OF_A_KIND: dict[str, list[Pattern]] = {
     "random": [Random(2, seed=1) & Causal(), Random(2, seed=7)],
     "strides": [Strided(5) & Causal(), Strided(5), Dilated(30, 5)],
     "fixed": [Fixed(100, 8), Fixed(120, 9) & Causal()],
-    "log": [LogSparse(), LogSparse(3) & Causal()],
+    "log": [LogSparse(), LogSparse() & Causal()],
+    "log-of-3": [LogSparse(3), LogSparse(5) & Causal()],
     "topk": [TopK(3, block=64) & Causal(), TopK(3, block=64)],
 }
 
@@ -229,7 +258,7 @@ def compiled_frames(monkeypatch: pytest.MonkeyPatch) -> CompileCounter:
     torch._dynamo.reset()
     counter = CompileCounter()
     attention = torch.compile(torch_flex.flex_attention, backend=counter, fullgraph=True)
-    kernels = backend._Kernels(attention, backend.merge)
+    kernels = backend._Kernels(attention, backend.merge, backend.join)
     monkeypatch.setattr(backend, "_kernels", lambda _: kernels)
     return counter
 
@@ -272,3 +301,20 @@ def test_lists_of_a_million_tokens_are_narrow() -> None:
     assert grid.seen.index.shape == (1, n // 128, 64)
     assert int(grid.seen.count.sum()) < 6.1 * n / 128
     assert grid.seen_by.index.shape[1] == n // 128
+
+
+def test_one_kernel_joins_findings_of_all_lengths() -> None:
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    join = torch.compile(backend.join, backend=counter, fullgraph=True, dynamic=True)
+    for n in (300, 520, 129):
+        x = torch.randn(2, 3, n, 16, dtype=torch.float64, requires_grad=True)
+        lse, level = torch.randn(2, 2, 3, n, dtype=torch.float64)
+        level[:, :, :5] = lse[:, :, :3] = -torch.inf
+        both = torch.stack((x, 2 * x)), torch.stack((lse, level))
+        joined, merged = join(x, lse, 2 * x, level), backend.merge(*both)
+        for found, true in zip(joined, merged, strict=True):
+            torch.testing.assert_close(found, true)
+        grads = (torch.autograd.grad(out.square().sum(), x) for out, _ in (joined, merged))
+        torch.testing.assert_close(*grads)
+    assert counter.frame_count == 1
