@@ -59,10 +59,13 @@ class GenomicsDomain:
         return VariantFile(config, Path(input))
 
     def task(self, config: GenomicsConfig) -> EffectTask | MaskedTask:
+        from domains.genomics.difference import DifferenceTask
         from domains.genomics.effect import EffectTask
         from domains.genomics.masked import MaskedTask
 
-        return MaskedTask(config) if config.task == "mlm" else EffectTask(config)
+        if config.task == "mlm":
+            return MaskedTask(config)
+        return DifferenceTask(config) if config.head == "difference" else EffectTask(config)
 
     def simulate(self, config: GenomicsConfig, out: Path) -> None:
         """Write genome.fa, genes.gff3, variants.vcf.gz, their indexes and README.txt."""

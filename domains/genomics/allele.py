@@ -16,6 +16,7 @@ import polars as pl
 from core.errors import ConfigError, DataContractError
 from domains.genomics.config import GenomicsData
 from domains.genomics.contig import Genome
+from domains.genomics.labelled_event import with_events
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,18 @@ _VARIANT_FILE = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 _RAW = {"row": pl.Int64, "chrom": pl.String, "pos": pl.Int64, "ref": pl.String, "alt": pl.String}
 
 
-def read_labelled(data: GenomicsData, genome: Genome) -> tuple[pl.DataFrame, pl.DataFrame]:
+def read_labelled(
+    data: GenomicsData, genome: Genome, longest: int = 0
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Labelled single-base substitutions that agree with the reference.
+
+    Args:
+        longest: read other alleles too, whose event has at most so many bases.
 
     Returns:
         used: row, chrom (FASTA name), pos (0-based), ref, alt (codes 0-3), label (float64),
-            weight (float64 in (0, 1]), group_field (text or null), ordered by row.
+            weight (float64 in (0, 1]), group_field (text or null), ordered by row. With `longest`
+            also end and inserted as of `with_events`; of other alleles ref and alt are -1.
         set_aside: file, row, column, found, expected.
 
     Raises:
@@ -56,7 +63,8 @@ def read_labelled(data: GenomicsData, genome: Genome) -> tuple[pl.DataFrame, pl.
         raw = _from_vcf(path, names)
     else:
         raise ConfigError(f"{path}: expected a name ending in {', '.join(_VARIANT_FILE + _TABLE)}")
-    return _checked(path, raw, data, genome)
+    used, set_aside = _checked(path, raw, data, genome, longest)
+    return (used if longest else used.drop("end", "inserted")), set_aside
 
 
 def _from_vcf(path: Path, names: list[str]) -> pl.DataFrame:
@@ -121,7 +129,7 @@ def _from_table(path: Path, names: list[str]) -> pl.DataFrame:
 
 
 def _checked(
-    path: Path, raw: pl.DataFrame, data: GenomicsData, genome: Genome
+    path: Path, raw: pl.DataFrame, data: GenomicsData, genome: Genome, longest: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     frame = raw.with_columns(
         chrom=pl.col("chrom").map_elements(genome.resolve, return_dtype=pl.String),
@@ -131,9 +139,10 @@ def _checked(
         weight=_weight(data),
         group_field=pl.col(data.split.field) if data.split.field else pl.lit(None, pl.String),
     )
+    frame = with_events(frame, genome, longest)
     frame = frame.with_columns(reference=pl.Series(_reference(frame, genome), dtype=pl.String))
     aside: list[pl.DataFrame] = []
-    for column, found, good, expected in _rules(data):
+    for column, found, good, expected in _rules(data, longest):
         bad = frame.filter(~good.fill_null(False))
         frame = frame.filter(good.fill_null(False))
         told = (
@@ -151,18 +160,22 @@ def _checked(
 _Rule = tuple[str, pl.Expr, pl.Expr, pl.Expr]
 
 
-def _rules(data: GenomicsData) -> list[_Rule]:
+def _rules(data: GenomicsData, longest: int) -> list[_Rule]:
     """Column, what is found in it, whether that is good, what was expected; in order of check."""
     single = r"^[ACGTacgt]$"
     ref, alt, label = pl.col("ref"), pl.col("alt"), pl.col(data.label)
-    first = pl.struct("chrom", "pos", pl.col("alt").str.to_uppercase()).is_first_distinct()
+    event = pl.col("inserted").is_not_null()
+    one = f"one base, or bases in an event of at most {longest}" if longest else "one base"
+    allele = ("chrom", "pos", "end", pl.col("alt").str.to_uppercase())
+    first = pl.struct(*allele).is_first_distinct()
+    placed = pl.col("reference").is_not_null()
     rules = [
         ("chrom", pl.col("given_chrom"), pl.col("chrom").is_not_null(), "a contig of the FASTA"),
-        ("pos", pl.col("pos") + 1, pl.col("reference").is_not_null(), "a place on the contig"),
-        ("ref", ref, ref.str.contains(single), "one base"),
-        ("alt", alt, alt.str.contains(single), "one base"),
-        ("ref", ref, _same_base("ref", "reference"), pl.col("reference")),
-        ("alt", alt, ~_same_base("alt", "ref"), "a base other than REF"),
+        ("pos", pl.col("pos") + 1, event | placed, "a place on the contig"),
+        ("ref", ref, event | ref.str.contains(single), one),
+        ("alt", alt, event | alt.str.contains(single), one),
+        ("ref", ref, event | _same_base("ref", "reference"), pl.col("reference")),
+        ("alt", alt, event | ~_same_base("alt", "ref"), "a base other than REF"),
         (data.label, label, pl.col("label").is_not_null(), _expected_label(data)),
         ("alt", alt, first, "one row an allele"),
     ]
@@ -182,16 +195,23 @@ def _used(path: Path, frame: pl.DataFrame, set_aside: pl.DataFrame) -> pl.DataFr
     if len(set_aside):
         log.warning("%s: %d of the rows are set aside", path, len(set_aside))
     codes = {base: code for code, base in enumerate("ACGT")}
-    codes |= {base.lower(): code for base, code in codes.items()}
+    codes |= {base.lower(): number for base, number in codes.items()}
+
+    def code(name: str) -> pl.Expr:
+        single = pl.when(pl.col("inserted").is_null()).then(pl.col(name))
+        return single.replace_strict(codes, return_dtype=pl.Int64).fill_null(-1).alias(name)
+
     return frame.select(
         "row",
         "chrom",
         "pos",
-        pl.col("ref").replace_strict(codes, return_dtype=pl.Int64),
-        pl.col("alt").replace_strict(codes, return_dtype=pl.Int64),
+        code("ref"),
+        code("alt"),
         "label",
         "weight",
         "group_field",
+        "end",
+        "inserted",
     ).sort("row")
 
 

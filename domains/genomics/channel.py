@@ -37,8 +37,8 @@ def splice_level(distance: np.ndarray) -> np.ndarray:
     return 1 - np.log1p(np.minimum(distance, SPLICE_CAP)) / np.log1p(SPLICE_CAP)
 
 
-def channels_of(length: int, transcripts: list[Transcript]) -> np.ndarray:
-    """int8 [length, len(CHANNELS)] in hundredths.
+def channels_of(length: int, transcripts: list[Transcript], start: int = 0) -> np.ndarray:
+    """int8 [length, len(CHANNELS)] in hundredths, of the bases from `start` on.
 
     Codon place, start codon, exon, intron and UTR are 0 or 1 (several may be 1 where genes
     overlap). Coding length is `length_level`, of the longest gene where they overlap. Donor and
@@ -49,38 +49,48 @@ def channels_of(length: int, transcripts: list[Transcript]) -> np.ndarray:
     for transcript in transcripts:
         first = 0 if transcript.strand > 0 else len(_KINDS)
         column = {kind: first + i for i, kind in enumerate(_KINDS)}
-        coding = transcript.coding_positions()
+        coding = transcript.coding_positions() - start
+        here = (coding >= 0) & (coding < length)
         for place in range(3):
-            out[coding[place::3], column[f"codon{place}"]] = UNIT
-        out[coding[:3], column["start"]] = UNIT
+            out[coding[place::3][here[place::3]], column[f"codon{place}"]] = UNIT
+        out[coding[:3][here[:3]], column["start"]] = UNIT
         level = round(length_level(len(coding)) * UNIT)
         longest = out[:, column["coding_length"]]
-        longest[coding] = np.maximum(longest[coding], level)
-        for start, end in transcript.exons:
-            out[start:end, column["exon"]] = UNIT
-        _mark_untranslated(out, transcript, column)
-        for start, end in transcript.introns():
-            out[start:end, column["intron"]] = UNIT
-            donor, acceptor = (start, end) if transcript.strand > 0 else (end, start)
-            _mark_border(out[:, column["donor"]], donor, transcript.strand)
-            _mark_border(out[:, column["acceptor"]], acceptor, -transcript.strand)
+        longest[coding[here]] = np.maximum(longest[coding[here]], level)
+        for exon in transcript.exons:
+            out[_within(*exon, start), column["exon"]] = UNIT
+        _mark_untranslated(out, transcript, column, start)
+        for low, high in transcript.introns():
+            out[_within(low, high, start), column["intron"]] = UNIT
+            donor, acceptor = (low, high) if transcript.strand > 0 else (high, low)
+            _mark_border(out[:, column["donor"]], donor - start, transcript.strand)
+            _mark_border(out[:, column["acceptor"]], acceptor - start, -transcript.strand)
     return out
 
 
-def _mark_untranslated(out: np.ndarray, transcript: Transcript, column: dict[str, int]) -> None:
+def _within(low: int, high: int, start: int) -> slice:
+    """Bases [low, high) of a contig, in an array that begins at `start`."""
+    return slice(max(0, low - start), max(0, high - start))
+
+
+def _mark_untranslated(
+    out: np.ndarray, transcript: Transcript, column: dict[str, int], first: int
+) -> None:
     if not transcript.cds:
         return
     low = min(a for a, _ in transcript.cds)
     high = max(b for _, b in transcript.cds)
     left, right = ("utr5", "utr3") if transcript.strand > 0 else ("utr3", "utr5")
     for start, end in transcript.exons:
-        out[start : min(end, low), column[left]] = UNIT
-        out[max(start, high) : end, column[right]] = UNIT
+        out[_within(start, min(end, low), first), column[left]] = UNIT
+        out[_within(max(start, high), end, first), column[right]] = UNIT
 
 
 def _mark_border(track: np.ndarray, border: int, intron_side: int) -> None:
     """Levels around the border between bases `border - 1` and `border`; the nearest border wins."""
     low, high = max(0, border - SPLICE_CAP), min(len(track), border + SPLICE_CAP)
+    if low >= high:
+        return
     offset = np.arange(low, high) - border
     side = np.where(offset >= 0, 1, -1) * intron_side
     distance = np.where(offset >= 0, offset, -1 - offset)

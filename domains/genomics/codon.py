@@ -7,6 +7,7 @@ A *site* is a small integer a base: 0 outside coding sequence, else
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -113,19 +114,39 @@ def coding_sites(sequence: np.ndarray, transcripts: list[Transcript]) -> np.ndar
     Returns:
         int16 [length].
     """
-    sites = np.zeros(len(sequence), dtype=np.int16)
+    return sites_within(0, len(sequence), transcripts, lambda place: sequence[place])
+
+
+def sites_within(
+    start: int,
+    end: int,
+    transcripts: list[Transcript],
+    base_at: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Sites of the bases [start, end) of a contig, as in `coding_sites`.
+
+    Args:
+        base_at: codes of the contig at places of any shape, also outside [start, end).
+
+    Returns:
+        int16 [end - start].
+    """
+    sites = np.zeros(end - start, dtype=np.int16)
     by_length = sorted(transcripts, key=lambda t: sum(b - a for a, b in t.cds))
     for transcript in by_length:
         positions = transcript.coding_positions()
         codons = positions[: len(positions) // 3 * 3].reshape(-1, 3)
-        bases = sequence[codons].astype(np.int16)
+        inside = (codons >= start) & (codons < end)
+        codons, inside = codons[inside.any(axis=1)], inside[inside.any(axis=1)]
+        bases = base_at(codons).astype(np.int16)
         known = (bases != UNKNOWN).all(axis=1)
         minus = transcript.strand < 0
         sense = 3 - bases if minus else bases
         index = sense @ np.array([16, 4, 1], dtype=np.int16)
         for place in (0, 1, 2):
             site = 1 + 64 * (3 * int(minus) + place) + index
-            sites[codons[known, place]] = site[known]
+            here = known & inside[:, place]
+            sites[codons[here, place] - start] = site[here]
     return sites
 
 

@@ -204,6 +204,29 @@ class MaskedConfig:
 
 
 @dataclass
+class DifferenceConfig:
+    """The head for insertions, deletions and substitutions of several bases (`head=difference`).
+
+    Args:
+        flank: bases on either side of an event that are read before and after it.
+        events: labelled events a training step, beside the windows.
+        longest: bases of an event, with all over which it can be moved, above which it is not
+            scored.
+        random: random events of the same kind in unannotated sequence, of which an event's
+            LS_PERCENTILE tells the share that have a lower effect; 0 draws none.
+    """
+
+    flank: int = 64
+    events: int = 32
+    longest: int = 100
+    random: int = 200
+
+    def __post_init__(self) -> None:
+        for name, least in (("flank", 8), ("events", 1), ("longest", 1), ("random", 0)):
+            _at_least(f"difference.{name}", getattr(self, name), least)
+
+
+@dataclass
 class ScoringConfig:
     """How a file of variants is read for scoring.
 
@@ -246,6 +269,9 @@ class GenomicsConfig:
             genome alone which base is to be expected where).
         reader: how the surroundings of a base are read: window (both sides at once), or strands
             (each strand up to the base, which is left out itself), the only one of mlm.
+        head: bases (four numbers a base, for single-base substitutions), or difference (these,
+            and for any event what the network makes of the sequence after it less before it).
+        difference: settings of the latter.
         window: tokens of a training window.
         batch_size: windows a step.
         noise: share of input bases hidden from the encoder while training; mlm's loss counts them
@@ -259,6 +285,8 @@ class GenomicsConfig:
     name: str = "genomics"
     task: str = "effect"
     reader: str = "window"
+    head: str = "bases"
+    difference: DifferenceConfig = field(default_factory=DifferenceConfig)
     data: GenomicsData = field(default_factory=GenomicsData)
     window: int = 256
     batch_size: int = 4
@@ -276,10 +304,26 @@ class GenomicsConfig:
                 "domain.reader: found window with domain.task=mlm, which must not see the base "
                 "that it foresees; task=mlm on the command line sets both"
             )
+        if self.task != "effect" and self.head != "bases":
+            raise ConfigError(
+                f"domain.head: found {self.head} with domain.task={self.task}, which has no labels "
+                "to train it on; leave it out"
+            )
         if self.task != "mlm" and self.scoring.llr != "masked":
             raise ConfigError(
                 f"scoring.llr: found {self.scoring.llr} with domain.task={self.task}, whose scores "
                 "are no log-likelihood ratios; leave it out"
+            )
+        _one_of("domain.head", self.head, ("bases", "difference"))
+        if self.head == "difference" and self.reader != "window":
+            raise ConfigError(
+                f"domain.head: found difference with domain.reader={self.reader}, expected "
+                "reader=window"
+            )
+        if self.head == "bases" and self.difference != DifferenceConfig():
+            raise ConfigError(
+                "domain.difference: found settings with domain.head=bases, which has no use for "
+                "them; say domain.head=difference"
             )
         _at_least("domain.window", self.window, 16)
         _at_least("domain.batch_size", self.batch_size, 1)

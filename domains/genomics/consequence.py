@@ -13,8 +13,10 @@ import polars as pl
 from domains.genomics.contig import BASES, UNKNOWN
 from domains.genomics.csq import ConsequenceCaller, numbered
 from domains.genomics.hgvs import coding_name, protein_name
+from domains.genomics.labelled_event import spelled
 from domains.genomics.source import Reference
 from domains.genomics.transcript import SHORTEST_INTRON, Transcript
+from domains.genomics.verdict import OF_SEVERAL
 
 # csq's name -> (Sequence Ontology term, gravity for the floor); gravest first.
 _TERMS = {
@@ -80,21 +82,10 @@ def consequences(caller: ConsequenceCaller, alleles: pl.DataFrame) -> pl.DataFra
     )
 
 
-def substitutions(reference: Reference, rows: pl.DataFrame) -> pl.DataFrame:
-    """Alleles for `consequences` from labelled variants (row, chrom, pos, alt as codes)."""
-    letters = dict(enumerate(BASES))
-    ref = pl.concat(
-        pl.DataFrame(
-            {"key": part["row"], "ref": reference.sequence(name)[part["pos"].to_numpy()]},
-            schema_overrides={"ref": pl.Int64},
-        )
-        for (name,), part in rows.group_by("chrom", maintain_order=True)
-    )
-    return (
-        rows.select(pl.col("row").alias("key"), pl.col("chrom").alias("contig"), "pos", "alt")
-        .join(ref, on="key", maintain_order="left")
-        .with_columns(pl.col("ref", "alt").replace_strict(letters, return_dtype=pl.String))
-    )
+def labelled_alleles(reference: Reference, rows: pl.DataFrame) -> pl.DataFrame:
+    """Alleles for `consequences` from labelled variants, in their shortest spelling."""
+    keys = rows.select(pl.col("row").alias("key"), pl.col("chrom").alias("contig"))
+    return pl.concat([keys, spelled(reference, rows)], how="horizontal")
 
 
 def plain_alleles(reference: Reference, alleles: pl.DataFrame) -> pl.DataFrame:
@@ -102,17 +93,17 @@ def plain_alleles(reference: Reference, alleles: pl.DataFrame) -> pl.DataFrame:
     are scored, read as they are scored, and those that are plain bases but no substitution."""
     scored = alleles.filter(pl.col("base") >= 0)
     sequences = {name: reference.sequence(name) for name in scored["contig"].unique()}
-    places = scored.select("contig", "pos").iter_rows()
+    places = scored.select("contig", "site").iter_rows()
     substituted = scored.select(
         "key",
         "contig",
-        "pos",
+        pl.col("site").alias("pos"),
         pl.Series("ref", [BASES[sequences[c][p]] for c, p in places], dtype=pl.String),
         pl.col("base").replace_strict(dict(enumerate(BASES)), return_dtype=pl.String).alias("alt"),
     )
     upper = pl.col("ref", "alt").str.to_uppercase()
     others = (
-        alleles.filter(pl.col("reason") == "NOT_SNV")
+        alleles.filter(pl.col("base") < 0, pl.col("reason").is_in(OF_SEVERAL))
         .select("key", "contig", "pos", upper)
         .filter(
             pl.col("ref").str.contains("^[ACGT]+$"),

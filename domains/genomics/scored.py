@@ -14,7 +14,7 @@ import polars as pl
 from core.contract import Summary
 from core.errors import ConfigError, DataContractError
 from domains.genomics import vcf
-from domains.genomics.verdict import FLIPPED, SCORED
+from domains.genomics.verdict import FLIPPED, SCORED, UNCALIBRATED
 
 if TYPE_CHECKING:
     from domains.genomics.variant_file import VariantFile
@@ -62,8 +62,9 @@ def write_scored(
 
 
 def summary_of(counts: Counter[str], files: list[str], indexed: bool = True) -> Summary:
-    """Alleles in, scored, and the others by reason."""
-    done = counts[SCORED] + counts[FLIPPED]
+    """Alleles in, scored, and the others by reason; those that are scored without a percentile are
+    told there too."""
+    done = counts[SCORED] + counts[FLIPPED] + counts[UNCALIBRATED]
     reasons = {told: n for told, n in sorted(counts.items()) if told not in (SCORED, FLIPPED)}
     if not indexed:
         reasons[NOT_INDEXED] = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from domains.genomics.config import GenomicsConfig
+from domains.genomics.config import DifferenceConfig, GenomicsConfig
 from domains.genomics.same_codon import SAME_CODON
 from domains.genomics.tokenizer import EffectTokenizer
 from domains.genomics.verdict import FLIPPED, FLIPPED_MEANS, REASONS
@@ -84,6 +84,16 @@ def effect_lines(config: GenomicsConfig, tokenizer: EffectTokenizer, trainings: 
         text = f"Calibrated probability that {label} is {positive}"
         lines.append(info("LS_PROB", "A", "Float", text))
     return lines
+
+
+def percentile_line(difference: DifferenceConfig) -> str:
+    """INFO line of the percentile of an event."""
+    text = (
+        "Of an insertion, deletion or substitution of several bases: share of "
+        f"{difference.random} random ones of the same lengths in unannotated sequence that have a "
+        "lower LS_EFFECT"
+    )
+    return info("LS_PERCENTILE", "A", "Float", text)
 
 
 def _sign(tokenizer: EffectTokenizer) -> str:

@@ -52,9 +52,13 @@ class AlleleScorer:
         self.caller = ConsequenceCaller(source.reference) if annotated else None
 
     def numbers(self, alleles: pl.DataFrame) -> Mapping[str, np.ndarray]:
-        """By name, float64 a row of `VariantFile.alleles`: those of `tags`, finite for every allele
-        that has a score, and perhaps others; NaN without a score."""
+        """By name, float64 a row of `VariantFile.alleles`: those of `tags`, and perhaps others;
+        NaN without a score."""
         raise NotImplementedError
+
+    def reasons(self, alleles: pl.DataFrame, numbers: Mapping[str, np.ndarray]) -> pl.Series:
+        """`reason` of each allele, once its numbers are known."""
+        return alleles["reason"]
 
     def header_lines(self) -> list[str]:
         """What the output's header says of the scores."""
@@ -87,7 +91,7 @@ class AlleleScorer:
         alleles = self.source.alleles(part)
         numbers = self.numbers(alleles)
         judged = alleles.with_row_index("at").filter(pl.col("base") >= 0)
-        for name in self.tags.values():
+        for name in self.required:
             require_finite(
                 numbers[name][judged["at"].to_numpy()],
                 lambda i: f"{judged['contig'][i]}:{judged['pos'][i] + 1}",
@@ -100,7 +104,7 @@ class AlleleScorer:
             "ref",
             "alt",
             *(pl.Series(name, of).fill_nan(None) for name, of in numbers.items()),
-            "reason",
+            self.reasons(alleles, numbers),
         )
         return pl.concat([scored, self._consequences(alleles)], how="horizontal"), None
 
@@ -114,7 +118,7 @@ class AlleleScorer:
                 the FASTA's may become.
         """
         out = [np.full(len(alleles), np.nan) for _ in range(n)]
-        contig, pos, base = (alleles[c].to_numpy() for c in ("contig", "pos", "base"))
+        contig, pos, base = (alleles[c].to_numpy() for c in ("contig", "site", "base"))
         good = base >= 0
         for name in alleles["contig"].filter(pl.Series(good)).unique(maintain_order=True):
             here = np.flatnonzero(good & (contig == name))
@@ -146,6 +150,11 @@ class AlleleScorer:
         if self.caller is not None:
             columns["LS_CSQ"] = "csq"
         return write_scored(self.source, self.header_lines(), scored, out, columns)
+
+    @property
+    def required(self) -> Sequence[str]:
+        """Names of the numbers that every scored substitution of a single base has."""
+        return [*self.tags.values()]
 
     @property
     def table(self) -> Sequence[str]:
@@ -216,6 +225,8 @@ class EffectScorer(AlleleScorer):
         return self.tokenizer.to_label(effect), spread * self.tokenizer.scale
 
     def header_lines(self) -> list[str]:
-        config = self.source.config
-        lines = effect_lines(config, self.tokenizer, self.module.trainings)
-        return header_lines(config, lines, self.provenance())
+        return header_lines(self.source.config, self.score_lines(), self.provenance())
+
+    def score_lines(self) -> list[str]:
+        """What the header says of each number."""
+        return effect_lines(self.source.config, self.tokenizer, self.module.trainings)

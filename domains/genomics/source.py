@@ -85,8 +85,9 @@ class LabelledSource:
 
     Attributes:
         reference: sequence, channels, sites.
-        variants: row, chrom, pos (0-based), ref, alt (codes), label, weight, group, outer;
-            ordered by row. One allele is enough; folds ask for more (`split.make_folds`).
+        variants: row, chrom, pos (0-based), ref, alt (codes), label, weight, group, outer and,
+            with head=difference, end and inserted (`allele.read_labelled`); ordered by row. One
+            allele is enough; folds ask for more (`split.make_folds`).
 
     Raises:
         ConfigError: `data.variants` or `data.fasta` is not named, or names no file.
@@ -99,7 +100,8 @@ class LabelledSource:
             )
         self.config = config
         self.reference = open_reference(config.data)
-        used, self._aside = read_labelled(config.data, self.reference.genome)
+        longest = config.difference.longest if config.head == "difference" else 0
+        used, self._aside = read_labelled(config.data, self.reference.genome, longest)
         self.variants = with_groups(used, config.data.split)
         self._consequences: pl.DataFrame | None = None
 
@@ -109,10 +111,10 @@ class LabelledSource:
         if not self.reference.transcripts:
             return None
         if self._consequences is None:
-            from domains.genomics.consequence import consequences, substitutions
+            from domains.genomics.consequence import consequences, labelled_alleles
             from domains.genomics.csq import ConsequenceCaller
 
-            alleles = substitutions(self.reference, self.variants)
+            alleles = labelled_alleles(self.reference, self.variants)
             called = consequences(ConsequenceCaller(self.reference), alleles)
             self._consequences = called.select(pl.col("key").alias("row"), "consequence")
         return self._consequences
@@ -150,7 +152,7 @@ class LabelledSource:
         """Of these alleles: the substitution, the weight of its label, and every channel at its
         place."""
         chosen, names = self.select(rows), self.reference.channel_names
-        letters = dict(enumerate("ACGT"))
+        letters = {-1: "other", **dict(enumerate("ACGT"))}
         base = [pl.col(c).replace_strict(letters, return_dtype=pl.String) for c in ("ref", "alt")]
         channels = np.zeros((len(chosen), len(names)))
         chrom, pos = chosen["chrom"].to_numpy(), chosen["pos"].to_numpy()

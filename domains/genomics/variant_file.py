@@ -19,6 +19,7 @@ from core.errors import ConfigError, DataContractError
 from domains.genomics import vcf
 from domains.genomics.allele import SET_ASIDE
 from domains.genomics.config import GenomicsConfig, ScoringConfig
+from domains.genomics.judged_event import Judged, judge_event
 from domains.genomics.ranges import cut_ranges
 from domains.genomics.same_codon import SAME_CODON, shared_codons
 from domains.genomics.saturation import saturated
@@ -39,6 +40,9 @@ _ALLELES = {
     "alt": pl.String,
     "reason": pl.String,
     "base": pl.Int64,
+    "site": pl.Int64,
+    "end": pl.Int64,
+    "inserted": pl.String,
 }
 
 
@@ -116,18 +120,20 @@ class VariantFile:
     def alleles(self, part: Partition) -> pl.DataFrame:
         """One row an alternative allele (one with alternative -1 where a record has none):
         record (number in the file from 0), alternative, chrom (as in the file), contig (the
-        FASTA's name or null), pos (0-based), ref, alt, reason, base (code of the base that the
-        FASTA's becomes, -1 without a score).
+        FASTA's name or null), pos (0-based), ref, alt, reason, base, site, end, inserted (as of
+        `judged_event.Judged`; the last two are null but for events).
 
         Raises:
             DataContractError: REF differs from the FASTA and `scoring.ref_mismatch` is fail.
         """
         genome, policy = self.reference.genome, self.config.scoring.ref_mismatch
+        longest = self.config.difference.longest if self.config.head == "difference" else 0
         out = []
         for number, line in enumerate(self.lines(part), self.borders[part.order]):
             record = vcf.parse(line)
             if record is None:
-                out.append((number, -1, "", None, -1, "", "", "MALFORMED_RECORD", -1))
+                nowhere = Judged("MALFORMED_RECORD", -1, -1)
+                out.append((number, -1, "", None, -1, "", "", *nowhere))
                 continue
             contig = genome.resolve(record.chrom)
             sequence = None if contig is None else genome.contigs[contig]
@@ -136,9 +142,13 @@ class VariantFile:
                 raise self._mismatch(number, record)
             here = (record.chrom, contig, record.pos - 1, record.ref)
             if not record.alts:
-                out.append((number, -1, *here, ".", *verdicts[0]))
+                out.append((number, -1, *here, ".", *Judged(*verdicts[0], record.pos - 1)))
             for i, alt in enumerate(record.alts):
-                out.append((number, i, *here, alt, *verdicts[i]))
+                judged = Judged(*verdicts[i], record.pos - 1)
+                if longest and sequence is not None and judged.reason == "NOT_SNV":
+                    place = (str(contig), sequence, record.pos - 1, record.ref)
+                    judged = judge_event(*place, alt, longest)
+                out.append((number, i, *here, alt, *judged))
         return pl.DataFrame(out, schema=_ALLELES, orient="row")
 
     def warnings(self, alleles: pl.DataFrame) -> pl.Series:
@@ -146,7 +156,7 @@ class VariantFile:
         if self._shared is None:
             self._shared = shared_codons(self.reference, self.body())
         out = np.full(len(alleles), None, dtype=object)
-        base, contig, pos = (alleles[c].to_numpy() for c in ("base", "contig", "pos"))
+        base, contig, pos = (alleles[c].to_numpy() for c in ("base", "contig", "site"))
         for name, shared in self._shared.items():
             here = (contig == name) & (base >= 0)
             out[here & np.isin(pos, shared)] = SAME_CODON

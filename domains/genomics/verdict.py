@@ -21,11 +21,16 @@ REASONS = {
     "ANY_ALLELE": "ALT is <*> or <NON_REF>, any allele that was not seen",
     "OVERLAPPING_DELETION": "ALT is *",
     "NOT_SNV": "REF or ALT is not one base",
+    "INDEL_TOO_LONG": "longer than domain.difference.longest, with all over which it can be moved",
+    "INDEL_UNCALIBRATED": "scored, but without random ones to compare it with: LS_PERCENTILE is .",
     "N_REFERENCE": "the reference base is N or ambiguous",
     "AMBIGUOUS_ALT": "ALT is not A, C, G or T",
     "ALT_EQUALS_REF": "ALT is the reference base",
     "MALFORMED_RECORD": "fewer than 8 columns or POS is no number; the line is left as it is",
 }
+UNCALIBRATED = "INDEL_UNCALIBRATED"
+# What an allele of several plain bases may be told, scored or not.
+OF_SEVERAL = (SCORED, "NOT_SNV", "INDEL_TOO_LONG", UNCALIBRATED)
 FLIPPED_MEANS = "REF and ALT change places: the number is of the FASTA's base becoming REF"
 _NUCLEOTIDES = frozenset("ACGTUNRYSWKMBDHVacgtunryswkmbdhv")
 _UNSEEN = ("<*>", "<NON_REF>")

@@ -14,7 +14,7 @@ from core.contract import Fold
 from core.errors import DataContractError
 from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
-from domains.genomics.consequence import consequences, rank_of, substitutions
+from domains.genomics.consequence import consequences, labelled_alleles, rank_of
 from domains.genomics.csq import ConsequenceCaller
 from domains.genomics.hgvs import coding_name, protein_name
 from domains.genomics.source import LabelledSource, open_reference
@@ -121,7 +121,7 @@ def _brca1(folder: Path) -> LabelledSource:
 
 def test_brca1_names_are_those_published(genomics_data: Path) -> None:
     source = _brca1(genomics_data)
-    alleles = substitutions(source.reference, source.variants)
+    alleles = labelled_alleles(source.reference, source.variants)
     called = consequences(ConsequenceCaller(source.reference), alleles)
     ours = {
         (pos + 1 + 41_100_000, ref, alt): csq.split("|")
