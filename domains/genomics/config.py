@@ -68,7 +68,7 @@ class TrackConfig:
     """A number for each of some bases, such as conservation.
 
     Args:
-        path: bedGraph, plain or gzip.
+        path: bedGraph, plain or gzip, or bigWig.
         cap: values are counted in shares of it and cut off there, so that they suit a network.
     """
 
