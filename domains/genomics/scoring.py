@@ -215,10 +215,13 @@ class EffectScorer(AlleleScorer):
         """Mean and standard deviation over members, in the label's unit (for classes the logit);
         NaN without a score."""
         from domains.genomics.tile import scores_and_spread
+        from domains.genomics.window import stack_of
+
+        stack = stack_of(self.tokenizer)
 
         def told(contig: str, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             reference = self.source.reference
-            return scores_and_spread(self.module, reference, contig, sites, self.window)
+            return scores_and_spread(self.module, reference, contig, sites, self.window, stack)
 
         effect, spread = self.at_sites(alleles, told, 2)
         # A spread has no origin: of the change of unit it takes the scale alone.
