@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from core.errors import ConfigError
+from domains.genomics.fact_config import FactsConfig
 from domains.genomics.genetic_code import STANDARD, check_genetic_code
 
 
@@ -37,6 +38,7 @@ class SplitConfig:
         validation: share of a fold's training groups that is held back from training, to
             calibrate classes or to choose by (attention=auto); 0 where nothing needs it.
         purge: labels within this many bases of a test label are not trained on.
+        refit: once calibrated, train anew on the held-back groups too.
     """
 
     kind: str = "contig"
@@ -45,6 +47,7 @@ class SplitConfig:
     field: Optional[str] = None  # noqa: UP045 - OmegaConf 2.3 resolves the typing form only
     validation: float = 0.1
     purge: int = 30
+    refit: bool = False
 
     def __post_init__(self) -> None:
         _one_of("data.split.kind", self.kind, ("blocks", "stretches", "contig", "info"))
@@ -55,6 +58,11 @@ class SplitConfig:
             raise ConfigError(
                 f"data.split.validation: found {self.validation}, expected a share from 0 to below "
                 "0.5"
+            )
+        if self.refit and self.validation == 0:
+            raise ConfigError(
+                "data.split.refit: found true with data.split.validation=0, which holds nothing "
+                "back; give it a share above 0"
             )
         if (self.kind == "info") != (self.field is not None):
             raise ConfigError(
@@ -68,7 +76,7 @@ class TrackConfig:
     """A number for each of some bases, such as conservation.
 
     Args:
-        path: bedGraph, plain or gzip.
+        path: bedGraph, plain or gzip, or bigWig.
         cap: values are counted in shares of it and cut off there, so that they suit a network.
     """
 
@@ -252,6 +260,7 @@ class GenomicsConfig:
             like all others.
         codons: tell the model the codon and amino acid before and after each substitution, read
             from the annotation; without it, it has bases and gene channels only.
+        facts: a small network on what is known of each change, beside the encoder.
         masked: what mlm learns from.
         scoring: how a file of variants is read for scoring.
     """
@@ -264,6 +273,7 @@ class GenomicsConfig:
     batch_size: int = 4
     noise: float = 0.1
     codons: bool = True
+    facts: FactsConfig = field(default_factory=FactsConfig)
     masked: MaskedConfig = field(default_factory=MaskedConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
 
@@ -275,6 +285,11 @@ class GenomicsConfig:
             raise ConfigError(
                 "domain.reader: found window with domain.task=mlm, which must not see the base "
                 "that it foresees; task=mlm on the command line sets both"
+            )
+        if self.task == "mlm" and self.facts.hidden:
+            raise ConfigError(
+                f"domain.facts.hidden: found {self.facts.hidden} with domain.task=mlm, which "
+                "learns from the genome alone; leave it out"
             )
         if self.task != "mlm" and self.scoring.llr != "masked":
             raise ConfigError(
