@@ -17,7 +17,7 @@ from domains.genomics.source import LabelledSource
 from pipelines import build
 from pipelines.learn import Lesson, learn
 
-CALIBRATED = "XIV"  # held back from both
+CALIBRATED = "VI"  # held back from both; a small one
 
 
 def tuned(rows: pl.Series, bundle: Bundle, begin: bool, threads: int, steps: int) -> np.ndarray:

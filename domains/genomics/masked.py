@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from domains.genomics.masked_model import MaskedModule
     from domains.genomics.masked_scoring import MaskedScorer
     from domains.genomics.variant_file import VariantFile
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,10 @@ class MaskedTask:
             def expected(contig: str, at: np.ndarray, table: BaseTable = table) -> np.ndarray:
                 return table.expected(genome.contigs[contig], at)
 
-            found[name] = judged(genome, source.select(fold.test), expected, source.parts())
+            told = judged(genome, source.select(fold.test), expected, source.parts())
+            bits = float((told["raw"] * told["weight"]).sum() / told["weight"].sum())
+            log.info("floor %s: %.4f bits a base", name, bits)
+            found[name] = told
         return found
 
     def label_intervals(self, source: GenomeSource, fold: Fold) -> list[str]:
