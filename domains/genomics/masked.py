@@ -149,7 +149,8 @@ class MaskedTask:
             window = self.config.window
             return score_positions(module, source.reference, contig, positions, window, stack_bases)
 
-        found = judged(source.reference.genome, source.select(rows), expected, source.parts())
+        chosen = source.select(rows)
+        found = judged(source.reference.genome, chosen, expected, source.parts(chosen))
         where = found["chrom"], found["pos"]
         require_finite(found["raw"].to_numpy(), lambda i: f"{where[0][i]}:{where[1][i]}")
         return found
@@ -181,14 +182,14 @@ class MaskedTask:
         genome = source.reference.genome
         runs = runs_of(source.select(fold.learned))
         bases = [genome.contigs[run.contig][run.start : run.end] for run in runs]
-        found = {}
+        found, test = {}, source.select(fold.test)
         for name, offsets in FLOORS.items():
             table = BaseTable.count(bases, offsets)
 
             def expected(contig: str, at: np.ndarray, table: BaseTable = table) -> np.ndarray:
                 return table.expected(genome.contigs[contig], at)
 
-            told = judged(genome, source.select(fold.test), expected, source.parts())
+            told = judged(genome, test, expected, source.parts(test))
             bits = float((told["raw"] * told["weight"]).sum() / told["weight"].sum())
             log.info("floor %s: %.4f bits a base", name, bits)
             found[name] = told
