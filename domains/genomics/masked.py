@@ -190,7 +190,7 @@ class MaskedTask:
                 return table.expected(genome.contigs[contig], at)
 
             told = judged(genome, test, expected, source.parts(test))
-            bits = float((told["raw"] * told["weight"]).sum() / told["weight"].sum())
+            bits = np.average(told["raw"].to_numpy(), weights=told["weight"].to_numpy())
             log.info("floor %s: %.4f bits a base", name, bits)
             found[name] = told
         return found
