@@ -1,7 +1,8 @@
 """Sparse against dense attention, side by side in one run, for every pattern and length.
 
     python -m benchmarks.attention [device=cuda] [dtypes=float32] [patterns=window,topk]
-                                   [longest=16384] [batch=1] [quick=true] [out=DIR]
+                                   [shortest=4096] [longest=16384] [batch=1]
+                                   [quick=true] [out=DIR]
 
 `eta` is how well the kernels run: (64-blocks that the plan touches / n^2) x dense / sparse.
 `eta_pairs` is what the user gets: (pairs that the pattern names / n^2) x dense / sparse. Dense is
@@ -9,14 +10,18 @@ the fastest way of torch for the dtype, found first, and runs in every round up 
 above, on a CPU its forward runs once and its backward not at all. `predicted` is predicted over
 measured seconds. Peak memory on a CPU is that of float32 up to 16k tokens. Takes about 20 minutes
 on two cores. On a GPU a pass is of as many sequences as make 131,072 tokens, so that the longest
-and the shortest keep it as busy, and dense is the fastest of torch's kernels at each length.
+and the shortest keep it as busy, dense is the fastest of torch's kernels at each length, and
+patterns have their turn one by one: the more kernels a process has, the longer a call looks for
+its own.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -50,6 +55,7 @@ class Settings:
     device: str = "cpu"
     dtypes: str = "float32,bfloat16"
     patterns: str = ""
+    shortest: int = LENGTHS[0]
     longest: int = LENGTHS[-1]
     batch: int = 0
     quick: bool = False
@@ -58,6 +64,15 @@ class Settings:
     def sequences(self, n: int) -> int:
         """In a pass; `batch` where it is named."""
         return self.batch or (1 if self.device == "cpu" else max(1, TOKENS // n))
+
+    def turns(self) -> Iterator[Settings]:
+        """All patterns side by side, or on a GPU one after another."""
+        if self.device == "cpu":
+            yield self
+            return
+        for name in self.chosen("patterns", [*patterns(LENGTHS[0])]):
+            torch.compiler.reset()
+            yield replace(self, patterns=name)
 
     def chosen(self, name: str, known: Sequence[str]) -> list[str]:
         return chosen(name, getattr(self, name), known)
@@ -79,9 +94,11 @@ def dense_by(kernel: SDPBackend) -> Callable[..., Tensor]:
     return call
 
 
-def best_dense(given: Inputs, train: bool) -> tuple[str, Callable[..., Tensor]]:
+@cache
+def best_dense(
+    n: int, batch: int, dtype: torch.dtype, device: str, train: bool
+) -> tuple[str, Callable[..., Tensor]]:
     """torch's fastest dense attention for such inputs, and how it gets there."""
-    dtype, device = given.q.dtype, given.q.device.type
     ways: dict[str, Callable[..., Tensor]] = {str(dtype).removeprefix("torch."): dense}
     if device == "cuda":
         kernels = [SDPBackend.EFFICIENT_ATTENTION]
@@ -90,9 +107,9 @@ def best_dense(given: Inputs, train: bool) -> tuple[str, Callable[..., Tensor]]:
         ways = {kernel.name.lower(): dense_by(kernel) for kernel in kernels}
     elif dtype == torch.bfloat16:
         ways["float32 after conversion"] = dense_converted
-    timed = interleaved(
-        {name: lambda way=way: given.runs(way, train) for name, way in ways.items()}
-    )
+    given = Inputs.of(n, dtype, device, batch)
+    calls = {name: _call(given, way, train) for name, way in ways.items()}
+    timed = interleaved(calls, 3, calls=1 if device == "cpu" else CALLS)
     name = min(ways, key=lambda way: statistics.median(timed[way]))
     return name, ways[name]
 
@@ -100,15 +117,14 @@ def best_dense(given: Inputs, train: bool) -> tuple[str, Callable[..., Tensor]]:
 def rows_of(settings: Settings, n: int, dtype: str, peaks: PeakMemory) -> Iterator[Row]:
     """All patterns at one length in one dtype."""
     kind, device, batch = DTYPES[dtype], settings.device, settings.sequences(n)
-    given = Inputs.of(n, kind, device, batch)
-    some = patterns(n)
+    given, some = Inputs.of(n, kind, device, batch), patterns(n)
     plans = {
         name: some[name].plan(range(n), range(n)) for name in settings.chosen("patterns", [*some])
     }
     for run in PASSES:
         train = run == PASSES[1]
-        few = Inputs.of(min(n, 2048), kind, device) if device == "cpu" else given
-        way, call = best_dense(few, train or device == "cpu")
+        cpu = device == "cpu"
+        way, call = best_dense(2048 if cpu else n, batch, kind, device, train or cpu)
         calls = {name: _call(given, attends(plan), train) for name, plan in plans.items()}
         timed = _timed(calls, _call(given, call, train), n, train, device)
         for name, plan in plans.items():
@@ -181,12 +197,13 @@ def overtakes(rows: Sequence[Row]) -> list[Row]:
 
 def benchmark(settings: Settings) -> None:
     began = machine()
-    lengths = (256,) if settings.quick else [n for n in LENGTHS if n <= settings.longest]
+    within = range(settings.shortest, settings.longest + 1)
+    lengths = (256,) if settings.quick else [n for n in LENGTHS if n in within]
     rows: list[Row] = []
     peaks = PeakMemory("benchmarks.passes")
-    for n in lengths:
-        for dtype in settings.chosen("dtypes", [*DTYPES]):
-            found = list(rows_of(settings, n, dtype, peaks))
+    for some in settings.turns():
+        for n, dtype in product(lengths, settings.chosen("dtypes", [*DTYPES])):
+            found = list(rows_of(some, n, dtype, peaks))
             ways = " and ".join(dict.fromkeys(row["dense_path"] for row in found))
             print(table(found, COLUMNS), f"dense: {ways}\n", sep="\n", flush=True)
             rows += found

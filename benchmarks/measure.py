@@ -15,6 +15,8 @@ import torch
 
 from core.memory import keep_freed_memory
 
+_QUICK = 0.005  # seconds
+
 
 def interleaved(
     functions: Mapping[str, Callable[[], object]],
@@ -26,17 +28,21 @@ def interleaved(
 
     A first run of each is not counted, as it also builds plans and fills caches. No further run is
     started that would bring a function's total past `budget` seconds; a function whose first run
-    leaves no room for a second has that one as its only figure. A run is `calls` calls in a row
-    and its seconds are those of one: a GPU works on one while Python prepares the next, as it does
-    in training.
+    leaves no room for a second has that one as its only figure.
+
+    With `calls` above 1, a run of a quick function is so many calls in a row, and its seconds are
+    those of one: a GPU works on one while Python prepares the next, as it does in training.
     """
     first = {name: seconds_of(function) for name, function in functions.items()}
     spent, counted = dict(first), {name: list[float]() for name in functions}
+    row = dict.fromkeys(functions, 1)
+    if calls > 1:
+        row = {name: calls if seconds_of(f) < _QUICK else 1 for name, f in functions.items()}
     for _ in range(repeats):
         for name, function in functions.items():
             if spent[name] + first[name] <= budget:
-                counted[name].append(seconds_of(function, calls))
-                spent[name] += counted[name][-1] * calls
+                counted[name].append(seconds_of(function, row[name]))
+                spent[name] += counted[name][-1] * row[name]
     return {name: runs or [first[name]] for name, runs in counted.items()}
 
 

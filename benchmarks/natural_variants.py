@@ -9,7 +9,7 @@ nearest control within PAIRED bases instead.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,29 +34,37 @@ class Natural:
     """Rows of the held-out contigs, and pairs of them.
 
     Attributes:
-        rows: chrom, pos (0-based), ref, alt (codes), observed, consequence, group (block), shared
-            (whether the site lies in sequence that is learned from too).
+        rows: row (of the file), chrom, pos (0-based), ref, alt (codes), observed, consequence,
+            group (block), shared (whether the site lies in sequence that is learned from too).
         pairs: int64 [k, 2] row numbers: an observed substitution and the nearest control.
         floors: scores by name, higher where a substitution is rather to be found.
+        gains: of a score that the pair itself has a part in, by name: float64 [k], by how much the
+            observed one's is higher without that part.
     """
 
     rows: pl.DataFrame
     pairs: np.ndarray
     floors: Mapping[str, np.ndarray]
+    gains: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def read_natural(path: Path, genome: Genome, test: list[str]) -> Natural:
-    """Rows of the contigs `test`; floors learn from all others.
+    """Rows of the contigs `test`; floors learn from all others. An allele that is there twice is
+    left out.
 
     Raises:
         ConfigError: a row whose REF is not the genome's.
     """
     table = pl.read_csv(path, separator="\t", schema_overrides={"chrom": pl.String})
     codes = {c: encode("".join(table[c])) for c in ("ref", "alt")}
-    table = table.with_columns(
-        pl.col("pos") - 1, *(pl.Series(name, of) for name, of in codes.items())
-    ).sort("chrom", "pos", "alt")
+    table = table.with_row_index("row").with_columns(
+        pl.col("row").cast(pl.Int64),
+        pl.col("pos") - 1,
+        *(pl.Series(name, of) for name, of in codes.items()),
+    )
     _check(path, table, genome)
+    twice = pl.struct("chrom", "pos", "alt").is_duplicated()
+    table = table.filter(~twice).sort("chrom", "pos", "alt")
     held = pl.col("chrom").is_in(test)
     rows = table.filter(held).with_columns(
         group=pl.col("chrom") + ":" + (pl.col("pos") // BLOCK).cast(pl.String)
@@ -67,7 +75,12 @@ def read_natural(path: Path, genome: Genome, test: list[str]) -> Natural:
         "consequence_rank": rows["consequence"].replace_strict(rank).to_numpy(),
         "snv_density": density(rows).astype(np.float64),
     }
-    return Natural(rows, pairs_of(rows), floors)
+    pairs = pairs_of(rows)
+    first, second = floors["snv_density"][pairs.T]
+    pos = rows["pos"].to_numpy()[pairs]
+    # The observed one is no other to itself, so it is none to its control.
+    near = np.abs(pos[:, 0] - pos[:, 1]) <= DENSE
+    return Natural(rows, pairs, floors, {"snv_density": first - (second - near)})
 
 
 def _check(path: Path, table: pl.DataFrame, genome: Genome) -> None:
@@ -120,6 +133,7 @@ def measure(natural: Natural, scores: Mapping[str, np.ndarray], protocol: str) -
     group, label = rows["group"].to_numpy(), rows["observed"].to_numpy()
     first, second = natural.pairs.T
     gain = {name: score[first] - score[second] for name, score in scores.items()}
+    gain |= {name: of for name, of in natural.gains.items() if name in scores}
     own = ~rows["shared"].to_numpy()
     for title, chosen in (("", slice(None)), ("_not_shared", own[first] & own[second])):
         of = {name: g[chosen] for name, g in gain.items()}

@@ -1,12 +1,15 @@
 """What a genome without labels teaches: yeast, from chromosomes I to XIV to XV and XVI.
 
-    python -m benchmarks.pretraining [bundle=DIR] [threads=2] [seconds=0] [quick=true] [out=DIR]
+    python -m benchmarks.pretraining [bundle=DIR] [threads=2] [seconds=0] [tuned=500] [quick=true]
+        [out=DIR]
 
 Trains `experiment=yeast` as the pipeline does, or reads a bundle of such a run, and prints bits a
 base and accuracy on the held-out chromosomes beside tables of counts from the same data. Then it
 tells natural variants of those chromosomes from matched controls by `LS_LLR` in its masked form,
 beside the rank of consequences and the local density of natural variants (which is an answer, not a
-prediction: it reads the test's own variants). `seconds` ends the training by time, 0 by its steps.
+prediction: it reads the test's own variants), and by trainings of `tuned` steps on the variants of
+all other chromosomes, one that begins from the bundle and one that does not (`anew`); 0 leaves
+them out. `seconds` ends the training by time, 0 by its steps.
 `seconds_train` and `per_second` (bases learned from a second) are of the training with its
 predictions of held-out bases. Intervals resample stretches of 4,096 bases, of variants blocks of
 10,000.
@@ -16,13 +19,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.natural_tuned import tuned
 from benchmarks.natural_variants import Natural, Row, measure, read_natural
 from benchmarks.results import folder, machine, start, table, write
 from core.bundle import Bundle, load_bundle, restore
@@ -46,12 +50,13 @@ class Settings:
     bundle: str = ""
     threads: int = 2
     seconds: float = 0.0
+    tuned: int = 500
     quick: bool = False
     out: str = ""
 
 
-def trained(settings: Settings, runs: Path) -> tuple[Path, dict[str, float]]:
-    """The bundle of a run in `runs`, and what the training cost."""
+def trained(settings: Settings, runs: Path) -> Path:
+    """The bundle of a run in `runs`."""
     from hydra import compose, initialize_config_dir
 
     from pipelines.cli import CONF
@@ -63,8 +68,7 @@ def trained(settings: Settings, runs: Path) -> tuple[Path, dict[str, float]]:
     given += [f"trainer.seconds={settings.seconds}", "logger=none"]
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose("train", [*given, *(QUICK if settings.quick else ())])
-    bundle = Path(train(config)["bundle"])
-    return bundle, _cost(bundle.parent)
+    return Path(train(config)["bundle"])
 
 
 def _cost(run: Path) -> dict[str, float]:
@@ -101,7 +105,7 @@ def zero_shot(bundle: Bundle) -> tuple[Natural, np.ndarray]:
         covered = source.known_sequence.covers(reference.sequence(name))
         shared[here] = covered[pos[here]]
     rows = natural.rows.with_columns(shared=shared)
-    return Natural(rows, natural.pairs, natural.floors), score
+    return replace(natural, rows=rows), score
 
 
 def benchmark(settings: Settings) -> None:
@@ -112,7 +116,9 @@ def benchmark(settings: Settings) -> None:
         cost: dict[str, Any] = dict.fromkeys(SPEEDS)
         path = Path(settings.bundle)
         if not settings.bundle:
-            path, cost = trained(settings, Path(runs))
+            path = trained(settings, Path(runs))
+        if (path.parent / "train.log").is_file():
+            cost = _cost(path.parent)
         bundle = load_bundle(path)
         rows: list[Row] = [
             {**metric, **(cost if metric["model"] == "ours" else dict.fromkeys(SPEEDS))}
@@ -121,8 +127,15 @@ def benchmark(settings: Settings) -> None:
         natural, score = zero_shot(bundle)
     shared = float(natural.rows["shared"].to_numpy().mean())
     print(f"{shared:.2%} of the variants lie in sequence that is learned from too", flush=True)
-    scores = {"ours": score, **natural.floors}
-    rows += measure(natural, scores, f"held-out contigs {' '.join(_tested(bundle))}, zero-shot")
+    held = f"held-out contigs {' '.join(_tested(bundle))}"
+    rows += measure(natural, {"ours": score, **natural.floors}, f"{held}, zero-shot")
+    steps = min(settings.tuned, 2) if settings.quick else settings.tuned
+    if steps:
+        both = {
+            name: tuned(natural.rows["row"], bundle, begin, settings.threads, steps)
+            for name, begin in (("ours", True), ("anew", False))
+        }
+        rows += measure(natural, both, f"{held}, fine-tuned")
     print(table(rows, (*COLUMNS, *SPEEDS)))
     print(write("pretraining", rows, began, folder=folder(settings.quick, settings.out)))
 

@@ -21,7 +21,7 @@ from core.errors import ConfigError
 from domains.genomics.effect import EffectTask
 from domains.genomics.source import LabelledSource
 
-MODELS = ("ours", "trees", "trees_length", "consequence_rank", "position_knn", "untrained")
+MODELS = ("ours", "cnn", "trees", "trees_length", "consequence_rank", "position_knn", "untrained")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,11 @@ def ours(held: Held, predictions: str) -> Told:
 
 
 def _read(held: Held, path: Path) -> np.ndarray:
-    """Scores in the order of `held.rows`, which must have been tested in the same folds."""
+    """Raw numbers in the order of `held.rows`, which must have been tested in the same folds.
+
+    Those of trees are not calibrated either: a calibration on few held-back groups moves folds
+    against each other.
+    """
     if not path.is_file():
         raise ConfigError(f"predictions: found no file {path}")
     told = pl.read_parquet(path).sort("row")
@@ -89,7 +93,17 @@ def _read(held: Held, path: Path) -> np.ndarray:
             f"predictions: {path} has other held-out rows or folds than {held.protocol.data} "
             f"{held.protocol.name}; train with its experiment and split"
         )
-    return told["score"].to_numpy()
+    return told["raw"].to_numpy()
+
+
+def convolutional(held: Held) -> Told:
+    """The network of `variant_cnn`, trained fold by fold as ours is."""
+    from benchmarks.variant_cnn import out_of_fold
+
+    began = time.perf_counter()
+    told = out_of_fold(held.config, held.source, held.task, held.folds)
+    seconds = time.perf_counter() - began
+    return Told(told.sort("row")["raw"].to_numpy(), seconds)
 
 
 def _by_fold(held: Held, predict: Callable[[Fold], np.ndarray]) -> np.ndarray:
@@ -155,6 +169,7 @@ def tell(held: Held, models: list[str], predictions: str) -> dict[str, Told]:
     """Scores of each model on the same rows."""
     makers: dict[str, Callable[[], Told]] = {
         "ours": lambda: ours(held, predictions),
+        "cnn": lambda: convolutional(held),
         "trees": lambda: boosted(held, held.protocol.features(held.source, held.rows)),
         "trees_length": lambda: boosted(held, _with_length(held)),
         "consequence_rank": lambda: _floor(held, "consequence_rank"),

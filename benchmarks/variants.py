@@ -5,14 +5,18 @@
 Every model is tested on the same rows of the same folds; trees and floors train on what our network
 trains on. `ours` is trained by the pipeline as `python -m pipelines.train domain=genomics
 experiment=DATA` does it; `protocols=blocks5 predictions=FILE` reads the out-of-fold predictions of
-such a run instead. Intervals resample whole blocks or exons. `seconds_train` is of all folds
-together, of ours with the refit on all groups; `per_second` counts alleles.
+such a run instead. `cnn` is a convolutional network of the same size (`variant_cnn`). Intervals
+resample whole blocks or exons. `seconds_train` is of all folds together, of ours with the refit on
+all groups; `per_second` counts alleles. Rows of protocols that a run does not measure are kept,
+with the commit that measured them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,7 +111,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     label, group = (held.rows[c].to_numpy()[chosen] for c in ("label", "group"))
     scores = {name: one.score[chosen] for name, one in told.items()}
-    pairs = [("ours", m) for m in ("trees", "trees_length") if {"ours", m} <= told.keys()]
+    pairs = [("ours", m) for m in ("trees", "trees_length", "cnn") if {"ours", m} <= told.keys()]
     found: dict[str, Estimate] = estimates(
         label, group, scores, figure, tuple(pairs), held.protocol.draws
     )
@@ -147,6 +151,23 @@ def _names(key: str, text: str, known: tuple[str, ...]) -> list[str]:
     return names
 
 
+def _kept(where: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of an earlier file that this run has not measured, each with the commit it is of."""
+    path = where / "variants.json"
+    if not path.is_file():
+        return []
+    earlier = json.loads(path.read_text())
+    measured = {_key(row) for row in rows}
+    return [
+        {"commit": earlier["commit"], **row} for row in earlier["rows"] if _key(row) not in measured
+    ]
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Data, protocol without the class of alleles, and model."""
+    return row["data"], row["protocol"].partition(", ")[0], row["model"]
+
+
 def run(settings: Settings) -> None:
     """Measures, prints the table and writes the result file."""
     protocols, models = _chosen(settings)
@@ -159,7 +180,7 @@ def run(settings: Settings) -> None:
         print(table(found, [*COLUMNS, *SPEEDS]), flush=True)
         rows += found
     where = folder(settings.quick, settings.out)
-    print("wrote", write("variants", rows, began, "cpu", where))
+    print("wrote", write("variants", [*rows, *_kept(where, rows)], began, "cpu", where))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from core.errors import ConfigError
+from domains.genomics.fact_config import FactsConfig
 from domains.genomics.genetic_code import STANDARD, check_genetic_code
 
 
@@ -37,6 +38,7 @@ class SplitConfig:
         validation: share of a fold's training groups that is held back from training, to
             calibrate classes or to choose by (attention=auto); 0 where nothing needs it.
         purge: labels within this many bases of a test label are not trained on.
+        refit: once calibrated, train anew on the held-back groups too.
     """
 
     kind: str = "contig"
@@ -45,6 +47,7 @@ class SplitConfig:
     field: Optional[str] = None  # noqa: UP045 - OmegaConf 2.3 resolves the typing form only
     validation: float = 0.1
     purge: int = 30
+    refit: bool = False
 
     def __post_init__(self) -> None:
         _one_of("data.split.kind", self.kind, ("blocks", "stretches", "contig", "info"))
@@ -55,6 +58,11 @@ class SplitConfig:
             raise ConfigError(
                 f"data.split.validation: found {self.validation}, expected a share from 0 to below "
                 "0.5"
+            )
+        if self.refit and self.validation == 0:
+            raise ConfigError(
+                "data.split.refit: found true with data.split.validation=0, which holds nothing "
+                "back; give it a share above 0"
             )
         if (self.kind == "info") != (self.field is not None):
             raise ConfigError(
@@ -68,7 +76,7 @@ class TrackConfig:
     """A number for each of some bases, such as conservation.
 
     Args:
-        path: bedGraph, plain or gzip.
+        path: bedGraph, plain or gzip, or bigWig.
         cap: values are counted in shares of it and cut off there, so that they suit a network.
     """
 
@@ -216,7 +224,7 @@ class DifferenceConfig:
             LS_PERCENTILE tells the share that have a lower effect; 0 draws none.
     """
 
-    flank: int = 64
+    flank: int = 32
     events: int = 32
     longest: int = 100
     random: int = 200
@@ -278,6 +286,7 @@ class GenomicsConfig:
             like all others.
         codons: tell the model the codon and amino acid before and after each substitution, read
             from the annotation; without it, it has bases and gene channels only.
+        facts: a small network on what is known of each change, beside the encoder.
         masked: what mlm learns from.
         scoring: how a file of variants is read for scoring.
     """
@@ -292,6 +301,7 @@ class GenomicsConfig:
     batch_size: int = 4
     noise: float = 0.1
     codons: bool = True
+    facts: FactsConfig = field(default_factory=FactsConfig)
     masked: MaskedConfig = field(default_factory=MaskedConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
 
@@ -308,6 +318,16 @@ class GenomicsConfig:
             raise ConfigError(
                 f"domain.head: found {self.head} with domain.task={self.task}, which has no labels "
                 "to train it on; leave it out"
+            )
+        if self.facts.hidden and self.head != "bases":
+            raise ConfigError(
+                f"domain.head: found {self.head} with domain.facts.hidden={self.facts.hidden}, "
+                "which tells of substitutions of one base only; say domain.facts.hidden=0"
+            )
+        if self.task == "mlm" and self.facts.hidden:
+            raise ConfigError(
+                f"domain.facts.hidden: found {self.facts.hidden} with domain.task=mlm, which "
+                "learns from the genome alone; leave it out"
             )
         if self.task != "mlm" and self.scoring.llr != "masked":
             raise ConfigError(

@@ -10,10 +10,11 @@ import polars as pl
 
 from core.calibration import Calibration, fit_platt
 from core.contract import Challenge, Fold, Metric, Panel, Yardstick
-from core.errors import TooFewLabelsError
+from core.errors import ConfigError, TooFewLabelsError
 from core.training.loader import StepLoader
 from domains.genomics.class_figures import class_metrics
 from domains.genomics.config import GenomicsConfig
+from domains.genomics.fact_scale import FactScale
 from domains.genomics.figures import pooled_metrics, report_panels
 from domains.genomics.finite import require_finite
 from domains.genomics.floor import damaging_direction, floors_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from core.attention.auto import Workload
     from core.bundle import Bundle
     from core.model.encoder import EncoderConfig
+    from domains.genomics.fact_head import FactHead
     from domains.genomics.model import EffectEnsemble, EffectModule
     from domains.genomics.scoring import EffectScorer
     from domains.genomics.variant_file import VariantFile
@@ -50,8 +52,10 @@ class EffectTask:
     def fit_tokenizer(self, source: LabelledSource, rows: pl.Series) -> EffectTokenizer:
         chosen = source.select(rows)
         damaging = damaging_direction(source, chosen)
+        reference = source.reference
+        facts = FactScale.fit(reference, chosen) if self.config.facts.hidden else None
         return EffectTokenizer.fit(
-            chosen, self.config.data.label_kind, damaging, source.reference.channel_names
+            chosen, self.config.data.label_kind, damaging, reference.channel_names, facts
         )
 
     def load_tokenizer(self, state: Mapping[str, Any]) -> EffectTokenizer:
@@ -92,6 +96,7 @@ class EffectTask:
             noise=self.config.noise,
             codons=self.config.codons,
             genetic_code=self.config.data.genetic_code,
+            facts=self._fact_head(tokenizer),
         )
 
     def network(self) -> type[EffectModule]:
@@ -114,6 +119,19 @@ class EffectTask:
             return tokenizer, weights
         theirs = self.load_tokenizer(bundle.tokenizer).channels
         return tokenizer, with_channels(weights, theirs, tokenizer.channels)
+
+    def _fact_head(self, tokenizer: EffectTokenizer) -> FactHead | None:
+        """Raises ConfigError where the tokenizer, of a bundle, has facts and the config has none,
+        or the other way round."""
+        from domains.genomics.fact_head import FactHead
+
+        wanted, known = self.config.facts, tokenizer.facts
+        if (known is not None) != (wanted.hidden > 0):
+            raise ConfigError(
+                f"domain.facts.hidden: found {wanted.hidden} with a bundle that was trained "
+                f"{'without' if known is None else 'with'} facts; give it the bundle's own value"
+            )
+        return None if known is None else FactHead(known, wanted)
 
     def workload(self, source: LabelledSource, encoder: EncoderConfig) -> Workload:
         return encoder.workload(self.config.window, self.config.batch_size)
@@ -138,15 +156,17 @@ class EffectTask:
             LongstrandError: the model gives numbers that are not finite.
         """
         from domains.genomics.tile import score_positions
+        from domains.genomics.window import stack_of
 
         tokenizer.check_channels(source.reference.channel_names)
         chosen = source.select(rows)
         chrom, pos, alt = (chosen[c].to_numpy() for c in ("chrom", "pos", "alt"))
-        raw = np.empty(len(chosen))
+        raw, stack = np.empty(len(chosen)), stack_of(tokenizer)
         for name in chosen["chrom"].unique(maintain_order=True):
             here = np.flatnonzero(chrom == name)
             sites = np.unique(pos[here])
-            scores = score_positions(module, source.reference, name, sites, self.config.window)
+            told = (module, source.reference, name, sites, self.config.window, stack)
+            scores = score_positions(*told)
             raw[here] = scores[np.searchsorted(sites, pos[here]), alt[here]]
         raw = tokenizer.to_label(raw)
         require_finite(raw, lambda i: f"{chrom[i]}:{pos[i] + 1}")
@@ -201,7 +221,7 @@ class EffectTask:
     def label_intervals(self, source: LabelledSource, fold: Fold) -> list[str]:
         """`contig:start-end` (0-based, half-open) of the labels that training and calibration
         saw; gaps up to the purge distance are bridged."""
-        seen = source.select(pl.concat([fold.train, fold.validation]))
+        seen = source.select(pl.concat([fold.learned, fold.validation]))
         return write_intervals(seen, max(1, self.config.data.split.purge))
 
     def seen_rows(self, source: LabelledSource, intervals: Sequence[str]) -> pl.Series:

@@ -88,15 +88,18 @@ class GenomeSource:
         """`stretches` of these row ids, ordered by row."""
         return self.stretches.filter(pl.col("row").is_in(rows.implode()))
 
-    def parts(self) -> dict[str, Chosen]:
-        """Bases that are judged on their own as well: `not_masked` (upper case), and `not_shared`
-        (not within sequence that stretches to learn from have too)."""
+    def parts(self, judged: pl.DataFrame) -> dict[str, Chosen]:
+        """Bases of these stretches that are judged on their own as well: `not_masked` (upper case)
+        and, where all are held out, `not_shared` (not within sequence that the others have too)."""
 
         def not_shared(contig: str) -> np.ndarray:
             return ~self.known_sequence.covers(self.reference.sequence(contig))
 
         genome = self.reference.genome
-        return {"not_masked": lambda c: ~genome.soft_masked(c), "not_shared": not_shared}
+        parts: dict[str, Chosen] = {"not_masked": lambda contig: ~genome.soft_masked(contig)}
+        if (judged["outer"] == 0).all():
+            parts["not_shared"] = not_shared
+        return parts
 
     @cached_property
     def known_sequence(self) -> KnownSequence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from domains.genomics.masked_model import MaskedModule
     from domains.genomics.masked_scoring import MaskedScorer
     from domains.genomics.variant_file import VariantFile
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,8 @@ class MaskedTask:
             window = self.config.window
             return score_positions(module, source.reference, contig, positions, window, stack_bases)
 
-        found = judged(source.reference.genome, source.select(rows), expected, source.parts())
+        chosen = source.select(rows)
+        found = judged(source.reference.genome, chosen, expected, source.parts(chosen))
         where = found["chrom"], found["pos"]
         require_finite(found["raw"].to_numpy(), lambda i: f"{where[0][i]}:{where[1][i]}")
         return found
@@ -178,14 +182,17 @@ class MaskedTask:
         genome = source.reference.genome
         runs = runs_of(source.select(fold.learned))
         bases = [genome.contigs[run.contig][run.start : run.end] for run in runs]
-        found = {}
+        found, test = {}, source.select(fold.test)
         for name, offsets in FLOORS.items():
             table = BaseTable.count(bases, offsets)
 
             def expected(contig: str, at: np.ndarray, table: BaseTable = table) -> np.ndarray:
                 return table.expected(genome.contigs[contig], at)
 
-            found[name] = judged(genome, source.select(fold.test), expected, source.parts())
+            told = judged(genome, test, expected, source.parts(test))
+            bits = np.average(told["raw"].to_numpy(), weights=told["weight"].to_numpy())
+            log.info("floor %s: %.4f bits a base", name, bits)
+            found[name] = told
         return found
 
     def label_intervals(self, source: GenomeSource, fold: Fold) -> list[str]:

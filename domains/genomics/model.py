@@ -17,6 +17,7 @@ from core.training.module import SequenceModule
 from domains.genomics.channel import UNIT
 from domains.genomics.codon import NO_AMINO_ACID, SITES, amino_acid_distances, amino_acid_tables
 from domains.genomics.contig import UNKNOWN
+from domains.genomics.fact_head import FactHead
 
 STEM = 7  # bases the convolution at the bottom sees
 NEIGHBOURS = 5  # states the head sees: a codon's two other bases are within 2 on either side
@@ -84,6 +85,7 @@ class EffectModule(SequenceModule):
         noise: share of bases, with their amino acid, hidden from the encoder in training.
         codons: False hides amino acids everywhere.
         genetic_code: by which codons are read.
+        facts: a network on facts, which the rest is added to; that is nothing at first.
 
     Attributes:
         trainings: how many of a network the numbers are the mean of.
@@ -101,11 +103,19 @@ class EffectModule(SequenceModule):
         noise: float,
         codons: bool,
         genetic_code: int,
+        facts: FactHead | None = None,
     ) -> None:
         super().__init__()
         self.classification, self.noise, self.codons = classification, noise, codons
         self.build(encoder, channels)
         self.head = EffectHead(encoder.dim, encoder.dropout)
+        self.facts = facts
+        if facts is not None:
+            for parameter in self.head.out.parameters():
+                nn.init.zeros_(parameter)
+            if not facts.encoder:
+                self.requires_grad_(False)
+                facts.requires_grad_(True)
         self._config = encoder
         before, after = (torch.from_numpy(t).long() for t in amino_acid_tables(genetic_code))
         if not codons:
@@ -131,7 +141,15 @@ class EffectModule(SequenceModule):
         return self._config.layers * attention + STEM // 2 + NEIGHBOURS // 2
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
-        """[B, N, 4] in model units, from the keys base, channel, site, real of `stack_windows`."""
+        """[B, N, 4] in model units, from what `stack_windows` gives."""
+        if self.facts is None:
+            return self._read(batch)
+        told = self.facts(batch["fact"], batch["change"])
+        share = self.facts.encoder
+        return told + share * self._read(batch) if share else told
+
+    def _read(self, batch: dict[str, Any]) -> Tensor:
+        """[B, N, 4] of bases and channels, by the encoder."""
         base, site, real = batch["base"], batch["site"], batch["real"]
         before, after = self.before[site], self.after[site]
         seen, acid = base, before

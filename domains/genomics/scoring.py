@@ -13,6 +13,8 @@ import polars as pl
 
 from core.calibration import Calibration
 from core.contract import Partition, Summary
+from core.errors import ConfigError
+from domains.genomics.bigwig import is_bigwig, write_bigwig
 from domains.genomics.consequence import consequences, plain_alleles
 from domains.genomics.csq import ConsequenceCaller
 from domains.genomics.finite import require_finite
@@ -67,6 +69,11 @@ class AlleleScorer:
     def check(self, out: Path) -> None:
         """Raises ConfigError for an output that `write` could not write."""
         check_out(self.source.path, out)
+        if is_bigwig(out) and self.source.config.scoring.saturate is None:
+            raise ConfigError(
+                f"{out}: a bigWig holds one number a base, which every substitution of a region "
+                "has (config.scoring.saturate); name the output .vcf.gz or .parquet"
+            )
 
     def prepare(self, work: Path) -> Sequence[Partition]:
         """Contig ranges, which are noted in `work` for who comes next."""
@@ -141,9 +148,11 @@ class AlleleScorer:
 
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
         """Write `out` under a temporary name, then rename: Parquet where the name ends in
-        .parquet, else VCF (bgzip and an index where it ends in .gz or .bgz). Records keep their
-        order and every byte outside our INFO tags."""
-        check_out(self.source.path, out)
+        .parquet, bigWig in .bw, else VCF (bgzip and an index where it ends in .gz or .bgz).
+        Records keep their order and every byte outside our INFO tags."""
+        self.check(out)
+        if is_bigwig(out):
+            return write_bigwig(scored, self.source.reference.genome, out, self.table[0])
         if out.suffix == ".parquet":
             return write_table(scored, self.header_lines(), out, self.table)
         columns = {**self.tags, "LS_REASON": "reason"}
@@ -215,10 +224,13 @@ class EffectScorer(AlleleScorer):
         """Mean and standard deviation over members, in the label's unit (for classes the logit);
         NaN without a score."""
         from domains.genomics.tile import scores_and_spread
+        from domains.genomics.window import stack_of
+
+        stack = stack_of(self.tokenizer)
 
         def told(contig: str, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             reference = self.source.reference
-            return scores_and_spread(self.module, reference, contig, sites, self.window)
+            return scores_and_spread(self.module, reference, contig, sites, self.window, stack)
 
         effect, spread = self.at_sites(alleles, told, 2)
         # A spread has no origin: of the change of unit it takes the scale alone.

@@ -18,6 +18,7 @@ from domains.genomics.channel import CHANNELS, UNIT, channels_of
 from domains.genomics.codon import coding_sites
 from domains.genomics.config import GenomicsConfig, GenomicsData
 from domains.genomics.contig import GENBANK, Genome, read_genome
+from domains.genomics.fact import FactSheet
 from domains.genomics.genetic_code import STANDARD
 from domains.genomics.split import with_groups
 from domains.genomics.track import Track, read_track
@@ -43,6 +44,7 @@ class Reference:
             self.transcripts.setdefault(transcript.contig, []).append(transcript)
         self._channels: dict[str, np.ndarray] = {}
         self._sites: dict[str, np.ndarray] = {}
+        self._facts: dict[str, FactSheet] = {}
 
     def sequence(self, contig: str) -> np.ndarray:
         """uint8 [length] base codes."""
@@ -63,6 +65,12 @@ class Reference:
             genes = self.transcripts.get(contig, [])
             self._sites[contig] = coding_sites(self.sequence(contig), genes)
         return self._sites[contig]
+
+    def facts(self, contig: str) -> FactSheet:
+        """What is known of each base and of its alternatives."""
+        if contig not in self._facts:
+            self._facts[contig] = FactSheet(self, contig)
+        return self._facts[contig]
 
 
 def open_reference(data: GenomicsData) -> Reference:

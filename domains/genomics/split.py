@@ -93,7 +93,8 @@ def make_fold(name: str, inner: pl.DataFrame, test: pl.DataFrame, split: SplitCo
             f"data.split: {name} is left with {len(train)} training and {len(validation)} "
             "validation labels; give it more groups (data.split.kind, block) or fewer folds"
         )
-    return Fold(name, train["row"], validation["row"], test["row"])
+    refit = far_from(inner, test, split.purge)["row"] if split.refit else None
+    return Fold(name, train["row"], validation["row"], test["row"], refit)
 
 
 def _validation_groups(inner: pl.DataFrame, split: SplitConfig) -> list[str]:

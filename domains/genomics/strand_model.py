@@ -38,7 +38,7 @@ class StrandEffectModule(EffectModule):
     may begin; annotation and tracks come in above them, so that they may be any.
     """
 
-    HEAD = ("head.", "join.")
+    HEAD = ("head.", "join.", "facts.")
 
     def build(self, encoder: EncoderConfig, channels: int) -> None:
         self.reader = StrandReader(encoder)

@@ -6,15 +6,15 @@ from it. With halo >= the network's reach a score therefore does not depend on w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from domains.genomics.source import Reference
-from domains.genomics.window import Span, stack_windows
+from domains.genomics.window import Span, Stack, stack_windows
 
 if TYPE_CHECKING:
     from domains.genomics.masked_model import MaskedModule
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     Network = EffectModule | EffectEnsemble | MaskedModule
 
-Stack = Callable[[Reference, Sequence[Span], int], dict[str, Any]]
 TOKENS_A_FORWARD = 16_384
 WIDTHS = 64
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from core.errors import ConfigError
 from domains.genomics.channel import CHANNELS
+from domains.genomics.fact_scale import FactScale
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class EffectTokenizer:
         channels: names of the input channels, in order.
         damaging: +1 where graver consequences have higher labels in training, -1 where lower, 0
             where it is not known.
+        facts: scale of the facts, where the network is told any.
     """
 
     label_kind: str
@@ -30,6 +32,7 @@ class EffectTokenizer:
     scale: float
     channels: tuple[str, ...] = CHANNELS
     damaging: int = 0
+    facts: FactScale | None = None
 
     @staticmethod
     def fit(
@@ -37,6 +40,7 @@ class EffectTokenizer:
         label_kind: str,
         damaging: int = 0,
         channels: tuple[str, ...] = CHANNELS,
+        facts: FactScale | None = None,
     ) -> EffectTokenizer:
         """Mean and standard deviation of the labels, each counted by its weight.
 
@@ -44,12 +48,12 @@ class EffectTokenizer:
             rows: training rows with label and weight.
         """
         if label_kind == "classification":
-            return EffectTokenizer(label_kind, 0.0, 1.0, channels)
+            return EffectTokenizer(label_kind, 0.0, 1.0, channels, facts=facts)
         label, weight = rows["label"].to_numpy(), rows["weight"].to_numpy()
         mean = float(np.average(label, weights=weight))
         scale = float(np.sqrt(np.average((label - mean) ** 2, weights=weight)))
         scale = scale if scale > 0 else 1.0
-        return EffectTokenizer(label_kind, mean, scale, channels, damaging)
+        return EffectTokenizer(label_kind, mean, scale, channels, damaging, facts)
 
     @staticmethod
     def from_dict(state: Mapping[str, Any]) -> EffectTokenizer:
@@ -62,12 +66,14 @@ class EffectTokenizer:
                 f"tokenizer.json: the channels differ from this version's ({', '.join(unknown)}); "
                 "retrain, or use the version of longstrand that wrote the bundle"
             )
+        told = state.get("facts")
         return EffectTokenizer(
             str(state["label_kind"]),
             float(state["mean"]),
             float(state["scale"]),
             channels,
             int(state.get("damaging", 0)),
+            None if told is None else FactScale.from_dict(told, channels[len(CHANNELS) :: 2]),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,6 +83,7 @@ class EffectTokenizer:
             "scale": self.scale,
             "channels": list(self.channels),
             "damaging": self.damaging,
+            **({} if self.facts is None else {"facts": self.facts.to_dict()}),
         }
 
     def check_channels(self, found: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Numeric tracks, such as conservation, from bedGraph: a value for some of the bases.
+"""Numeric tracks, such as conservation, from bedGraph or bigWig: a value for some of the bases.
 
 A value belongs to the base pair, so it is the same on either strand.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import ConfigError, DataContractError
+from domains.genomics.bigwig import SUFFIXES, is_bigwig, read_bigwig
 from domains.genomics.channel import UNIT
 from domains.genomics.config import TrackConfig
 from domains.genomics.contig import Genome
@@ -51,7 +52,7 @@ class Track:
 
 
 def read_track(name: str, config: TrackConfig, genome: Genome) -> Track:
-    """A bedGraph's values on the contigs of `genome`; other contigs are left out.
+    """The values of a bedGraph or bigWig on the contigs of `genome`; others are left out.
 
     Raises:
         ConfigError: missing file, unknown format, or no value on any contig of the FASTA.
@@ -60,9 +61,20 @@ def read_track(name: str, config: TrackConfig, genome: Genome) -> Track:
     """
     path, where = Path(config.path), f"data.tracks.{name}"
     if not path.is_file():
-        raise ConfigError(f"{where}: found no file {path}, expected a bedGraph")
-    if not path.name.lower().endswith(_SUFFIXES):
-        raise ConfigError(f"{where}: found {path.name}, expected one of {', '.join(_SUFFIXES)}")
+        raise ConfigError(f"{where}: found no file {path}, expected a bedGraph or bigWig")
+    if not path.name.lower().endswith((*_SUFFIXES, *SUFFIXES)):
+        expected = ", ".join((*_SUFFIXES, *SUFFIXES))
+        raise ConfigError(f"{where}: found {path.name}, expected one of {expected}")
+    values = read_bigwig(path, genome) if is_bigwig(path) else _bedgraph(path, genome)
+    if not values:
+        raise ConfigError(
+            f"{where}: no value of {path} lies on a contig of {genome.path}; map the names with "
+            "data.contig_alias"
+        )
+    return Track(name, config.cap, values)
+
+
+def _bedgraph(path: Path, genome: Genome) -> dict[str, np.ndarray]:
     values: dict[str, np.ndarray] = {}
     for number, given, start, end, value in _lines(path):
         contig = genome.resolve(given)
@@ -81,12 +93,7 @@ def read_track(name: str, config: TrackConfig, genome: Genome) -> Track:
                 "stretches that do not overlap"
             )
         held[start:end] = value
-    if not values:
-        raise ConfigError(
-            f"{where}: no value of {path} lies on a contig of {genome.path}; map the names with "
-            "data.contig_alias"
-        )
-    return Track(name, config.cap, values)
+    return values
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, int, int, float]]:

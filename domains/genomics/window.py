@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,18 @@ class Span:
     end: int
 
 
-def stack_windows(reference: Reference, spans: Sequence[Span], width: int) -> dict[str, Any]:
+Stack = Callable[[Reference, Sequence[Span], int], dict[str, Any]]
+
+
+def stack_windows(
+    reference: Reference, spans: Sequence[Span], width: int, facts: bool = False
+) -> dict[str, Any]:
     """Spans, each at most `width` long, padded on the right.
 
     Returns:
         base int64 [B, width], channel int8 [B, width, channels], site int64 [B, width],
-        real bool [B, width] (False on padding), tokens (number of real positions).
+        real bool [B, width] (False on padding), tokens (number of real positions); with `facts`
+        also fact float32 [B, width, sites] and change float32 [B, width, 4, changes].
     """
     first = reference.channels(spans[0].contig)
     base = np.full((len(spans), width), UNKNOWN, dtype=np.int64)
@@ -43,13 +50,31 @@ def stack_windows(reference: Reference, spans: Sequence[Span], width: int) -> di
         site[i, :n] = reference.sites(span.contig)[span.start : span.end]
         channel[i, :n] = reference.channels(span.contig)[span.start : span.end]
         real[i, :n] = True
-    return {
+    told = _facts(reference, spans, width) if facts else {}
+    return told | {
         "base": torch.from_numpy(base),
         "channel": torch.from_numpy(channel),
         "site": torch.from_numpy(site),
         "real": torch.from_numpy(real),
         "tokens": int(real.sum()),
     }
+
+
+def stack_of(tokenizer: EffectTokenizer) -> Stack:
+    """`stack_windows`, with facts where the tokenizer knows them."""
+    return partial(stack_windows, facts=tokenizer.facts is not None)
+
+
+def _facts(reference: Reference, spans: Sequence[Span], width: int) -> dict[str, Any]:
+    told = [reference.facts(span.contig).window(span.start, span.end) for span in spans]
+    out = {}
+    for i, name in enumerate(("fact", "change")):
+        each = [pair[i] for pair in told]
+        padded = np.zeros((len(spans), width, *each[0].shape[1:]), dtype=np.float32)
+        for place, numbers in zip(padded, each, strict=True):
+            place[: len(numbers)] = numbers
+        out[name] = torch.from_numpy(padded)
+    return out
 
 
 class TrainingWindows:
@@ -70,7 +95,7 @@ class TrainingWindows:
         seed: int,
     ) -> None:
         self.reference, self.window, self.batch_size = reference, window, batch_size
-        self.seed = seed
+        self.seed, self.stack = seed, stack_of(tokenizer)
         self._by_contig: dict[str, tuple[np.ndarray, ...]] = {}
         anchors: list[tuple[str, int]] = []
         for (name,), part in rows.sort("chrom", "pos", "alt").group_by(
@@ -91,7 +116,7 @@ class TrainingWindows:
         draw = generator_at(self.seed, step)
         drawn = [self._span(step * self.batch_size + i, draw) for i in range(self.batch_size)]
         spans = share.of(drawn)
-        batch = stack_windows(self.reference, spans, self.window)
+        batch = self.stack(self.reference, spans, self.window)
         label = np.zeros((len(spans), self.window, 4), dtype=np.float32)
         weight = np.zeros_like(label)
         for i, span in enumerate(spans):

@@ -27,12 +27,59 @@ def test_a_quick_run_tells_every_model_on_the_same_rows(tmp_path: Path) -> None:
     saved = json.loads((tmp_path / "variants.json").read_text())
     whole = [r for r in saved["rows"] if r["protocol"] == QUICK.name]
     pooled = {r["model"]: r for r in whole if r["metric"] == "spearman"}
-    assert set(variants.MODELS) | {"ours - trees", "ours - trees_length"} == set(pooled)
+    differences = {f"ours - {m}" for m in ("trees", "trees_length", "cnn")}
+    assert set(variants.MODELS) | differences == set(pooled)
     for row in saved["rows"]:
         assert set(variants.COLUMNS) | set(variants.SPEEDS) == row.keys()
     difference = pooled["ours"]["value"] - pooled["trees"]["value"]
     assert pooled["ours - trees"]["value"] == pytest.approx(difference)
     assert pooled["ours"]["seconds_train"] > 0 and pooled["trees"]["per_second"] > 0
+    assert pooled["ours"]["value"] != pooled["cnn"]["value"] and pooled["cnn"]["seconds_train"] > 0
+
+
+def test_rows_that_a_run_does_not_measure_are_kept_with_their_commit(tmp_path: Path) -> None:
+    rows = [
+        {"data": "sars2", "protocol": "blocks5, missense_variant", "model": "ours"},
+        {"data": "simulated", "protocol": "contig", "model": "trees", "commit": "older"},
+        {"data": "simulated", "protocol": "contig, missense_variant", "model": "position_knn"},
+    ]
+    earlier = {"commit": "old", "rows": rows}
+    (tmp_path / "variants.json").write_text(json.dumps(earlier))
+    variants.run(variants.Settings(quick=True, threads=1, out=str(tmp_path), models="position_knn"))
+    saved = json.loads((tmp_path / "variants.json").read_text())["rows"]
+    assert [r.get("commit") for r in saved if r["model"] != "position_knn"] == ["old", "older"]
+    assert all("commit" not in r for r in saved if r["model"] == "position_knn")
+
+
+def test_the_convolutional_network_is_of_the_same_size_and_reaches_as_it_says() -> None:
+    import torch
+
+    from benchmarks.variant_cnn import ConvTask
+    from core.attention import Window
+    from core.model.encoder import EncoderConfig
+    from domains.genomics.tile import score_positions
+
+    _, source, task = opened(QUICK, 1)
+    conv = ConvTask(task.config)
+    encoder = EncoderConfig(dim=32, layers=4, heads=2, pattern=Window(16))
+    tokenizer = task.fit_tokenizer(source, source.variants["row"])
+    torch.manual_seed(0)
+    module = conv.module(tokenizer, encoder)
+    sizes = [
+        sum(p.numel() for p in m.encoder.parameters())
+        for m in (module, task.module(tokenizer, encoder))
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.03)
+    reach = module.reach()
+    assert reach == 5 * (1 + 4 + 16 + 1) + 3 + 2
+    at, sequence = np.array([1000]), source.reference.sequence("sim1")
+    before = score_positions(module, source.reference, "sim1", at, 400)
+    for place in (1000 - reach - 1, 1000 + reach + 1):
+        sequence[place] = (sequence[place] + 1) % 4
+    after = score_positions(module, source.reference, "sim1", at, 400)
+    np.testing.assert_allclose(after, before, atol=1e-6)
+    sequence[1000 + 40] = (sequence[1000 + 40] + 1) % 4
+    assert not np.allclose(score_positions(module, source.reference, "sim1", at, 400), after)
 
 
 def _naive_coding(sequence: str, start: int, pos: int, alt: str) -> list[float]:
@@ -119,7 +166,7 @@ def test_predictions_of_other_folds_are_refused(tmp_path: Path) -> None:
 
     held = hold(QUICK, 1)
     path = tmp_path / "predictions.parquet"
-    scores = held.rows.select("row", pl.lit("fold0").alias("fold"), pl.col("label").alias("score"))
+    scores = held.rows.select("row", pl.lit("fold0").alias("fold"), pl.col("label").alias("raw"))
     scores.write_parquet(path)
     with pytest.raises(ConfigError, match="other held-out rows or folds"):
         ours(held, str(path))

@@ -48,12 +48,17 @@ def bundle(
     simulated: GenomicsConfig, encoder: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A bundle trained for a few steps on the simulated genome."""
+    return trained_bundle(simulated, encoder, tmp_path_factory.mktemp("trained") / "bundle")
+
+
+def trained_bundle(config: GenomicsConfig, encoder: Any, path: Path) -> Path:
+    """A bundle of four steps of training, written to `path`."""
     import torch
 
     from core.bundle import write_bundle
     from pipelines.train import plain
 
-    source, task = domain.open(simulated, "train"), domain.task(simulated)
+    source, task = domain.open(config, "train"), domain.task(config)
     last = task.folds(source)[-1]
     tokenizer = task.fit_tokenizer(source, last.train)
     torch.manual_seed(0)
@@ -63,7 +68,6 @@ def bundle(
         optimizer.zero_grad()
         module.loss(batch).backward()
         optimizer.step()
-    path = tmp_path_factory.mktemp("trained") / "bundle"
     write_bundle(
         path,
         manifest={
@@ -72,7 +76,7 @@ def bundle(
             "created": "2026-01-01T00:00:00",
             "fingerprint": source.fingerprint(),
             "label_intervals": task.label_intervals(source, last),
-            "config": plain(simulated),
+            "config": plain(config),
         },
         encoder=encoder,
         weights=module.state_dict(),

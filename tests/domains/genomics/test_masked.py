@@ -165,7 +165,7 @@ def test_figures_are_those_of_a_naive_sum(fasta: Path) -> None:
         level = np.log(np.array([0.4, 0.3, 0.2, 0.1]))
         return np.tile(level, (len(at), 1)).astype(np.float32)
 
-    found = judged(genome, source.stretches, expected, source.parts())
+    found = judged(genome, source.stretches, expected, source.parts(source.stretches))
     metrics = {m.metric: m.value for m in task.metrics(source, found)}
     bases = np.concatenate([genome.contigs[name] for name in "abc"])
     lower = np.concatenate([genome.soft_masked(name) for name in "abc"])
@@ -190,7 +190,9 @@ def test_sequence_that_is_there_twice_is_told_apart(tmp_path: Path) -> None:
     text = "".join("ACGT"[b] for b in own)
     (tmp_path / "g.fa").write_text(f">a\n{text}\n>b\n{text[60:100]}{text[:20]}\n")
     source = GenomeSource(_config(tmp_path / "g.fa", test=["b"]))
-    assert source.parts()["not_shared"]("b").nonzero()[0].tolist() == [*range(40, 60)]
+    test = source.stretches.filter(pl.col("chrom") == "b")
+    assert source.parts(test)["not_shared"]("b").nonzero()[0].tolist() == [*range(40, 60)]
+    assert "not_shared" not in source.parts(source.stretches)
 
 
 def test_noise_hides_bases_in_training_only(encoder: Any) -> None:

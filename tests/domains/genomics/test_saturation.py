@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pybigtools
 import pytest
 
-from domains.genomics import variant_file
+from core.errors import DataContractError
+from domains.genomics import bigwig, variant_file
+from domains.genomics.bigwig import write_bigwig
 from domains.genomics.config import GenomicsConfig
+from domains.genomics.contig import Genome
+from domains.genomics.contig_name import ContigNames
 from tests.domains.genomics.conftest import run_score
 
 
@@ -37,6 +43,54 @@ def test_a_region_has_three_alternatives_a_base_and_its_pieces_agree(
     assert one["pos"].unique().sort().to_list() == list(range(101, 401))
     assert one.group_by("pos").agg(pl.col("alt").n_unique())["alt"].unique().to_list() == [3]
     assert one["warning"].null_count() == 900 and one["consequence"].null_count() == 0
+
+
+def test_a_bigwig_has_the_mean_of_the_alternatives_of_every_base(
+    tmp_path: Path,
+    bundle: Path,
+    simulated: GenomicsConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(variant_file, "RECORDS_A_PARTITION", 3000)
+    tables = []
+    for region in ("sim2:101-400", "sim1"):
+        _saturate(bundle, simulated, tmp_path / "one.parquet", region)
+        tables.append(pl.read_parquet(tmp_path / "one.parquet"))
+    summary = _saturate(bundle, simulated, tmp_path / "all.bw", "all")
+    track = pybigtools.open(str(tmp_path / "all.bw"))
+    lengths = track.chroms()
+    assert list(lengths) == sorted(lengths) and len(lengths) > 1
+    assert summary["scored"] == 3 * track.info()["summary"]["basesCovered"]
+    for table in tables:
+        means = table.group_by("pos").agg(pl.col("effect").mean()).sort("pos")
+        found = track.values(table["chrom"][0], fillna=None)[means["pos"].to_numpy() - 1]
+        assert found == pytest.approx(means["effect"].to_numpy(), abs=1e-5)
+    assert [p.name for p in tmp_path.glob(".all*")] == []
+
+
+def test_a_bigwig_is_of_a_saturated_region(
+    tmp_path: Path, bundle: Path, simulated: GenomicsConfig
+) -> None:
+    refused = run_score(bundle, Path(str(simulated.data.variants)), tmp_path / "some.bw")
+    assert refused["exit_code"] == 2 and "one number a base" in refused["error"]
+
+
+def test_what_fails_while_a_bigwig_is_written_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any) -> Any:
+        yield "a", 0, 1, 1.0
+        raise OSError("no space left")
+
+    monkeypatch.setattr(bigwig._Kept, "rows", broken)
+    frame = pl.DataFrame({"chrom": ["a"], "pos": [1], "effect": [1.0], "reason": ["SCORED"]})
+    genome = Genome(tmp_path, {"a": np.zeros(4, np.uint8)}, ContigNames(("a",), {}), "")
+    unscored = frame.with_columns(effect=pl.lit(None, pl.Float64))
+    with pytest.raises(DataContractError, match="no base with a score"):
+        write_bigwig(iter([unscored]), genome, tmp_path / "a.bw", "effect")
+    with pytest.raises(OSError, match="no space left"):
+        write_bigwig(iter([frame]), genome, tmp_path / "a.bw", "effect")
+    assert not (tmp_path / "a.bw").exists()
 
 
 def test_saturation_scores_a_variant_as_its_own_vcf_does(

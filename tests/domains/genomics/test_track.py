@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pybigtools
 import pytest
 
 from core.errors import ConfigError, DataContractError
-from domains.genomics import domain
+from domains.genomics import bigwig, domain
 from domains.genomics.config import GenomicsConfig, TrackConfig
 from domains.genomics.contig import Genome
 from domains.genomics.contig_name import ContigNames
@@ -40,6 +42,48 @@ def test_a_track_is_shares_of_its_cap_and_says_where_it_knows(tmp_path: Path) ->
     packed.write_bytes(gzip.compress(text.encode()))
     again = read_track("phylop", replace(config, path=str(packed)), GENOME)
     assert np.array_equal(again.values["c"], track.values["c"], equal_nan=True)
+
+
+def _bigwig(path: Path, length: int, rows: list[tuple[str, int, int, float]]) -> TrackConfig:
+    pybigtools.open(str(path), "w").write({"chrC": length, "other": 9}, iter(rows))
+    return TrackConfig(str(path), cap=2.0)
+
+
+def test_a_bigwig_gives_what_its_bedgraph_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [("chrC", 1, 3, 0.5), ("chrC", 3, 4, -9.0), ("other", 0, 1, 5.0)]
+    text = "".join(f"{c} {a} {b} {v}\n" for c, a, b, v in rows)
+    expected = read_track("phylop", _written(tmp_path, text), GENOME)
+    for stretch in (1 << 20, 3):
+        monkeypatch.setattr(bigwig, "_STRETCH", stretch)
+        found = read_track("phylop", _bigwig(tmp_path / "a.bw", 10, rows), GENOME)
+        assert list(found.values) == ["c"]
+        assert np.array_equal(found.values["c"], expected.values["c"], equal_nan=True)
+
+
+def test_a_bigwig_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    long = _bigwig(tmp_path / "long.bw", 11, [("chrC", 1, 3, 0.5)])
+    with pytest.raises(DataContractError, match="chrC of 11 bases, expected the 10 of c"):
+        read_track("phylop", long, GENOME)
+    endless = _bigwig(tmp_path / "endless.bw", 10, [("chrC", 4, 5, float("inf"))])
+    with pytest.raises(DataContractError, match="chrC:5 has inf"):
+        read_track("phylop", endless, GENOME)
+    (tmp_path / "text.bigWig").write_text("c 1 2 3\n")
+    with pytest.raises(DataContractError, match="found no bigWig"):
+        read_track("phylop", TrackConfig(str(tmp_path / "text.bigWig")), GENOME)
+    foreign = _bigwig(tmp_path / "foreign.bw", 10, [("other", 1, 3, 0.5)])
+    with pytest.raises(ConfigError, match="no value of"):
+        read_track("phylop", foreign, GENOME)
+
+
+def test_without_the_package_a_bigwig_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _bigwig(tmp_path / "a.bw", 10, [("chrC", 1, 3, 0.5)])
+    monkeypatch.setitem(sys.modules, "pybigtools", None)
+    with pytest.raises(ConfigError, match=r"longstrand\[bigwig\]"):
+        read_track("phylop", config, GENOME)
 
 
 @pytest.mark.parametrize(
