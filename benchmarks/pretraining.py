@@ -17,7 +17,7 @@ predictions of held-out bases. Intervals resample stretches of 4,096 bases, of v
 
 from __future__ import annotations
 
-import json
+import re
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,12 +73,14 @@ def trained(settings: Settings, runs: Path) -> Path:
 
 def _cost(run: Path) -> dict[str, float]:
     """Seconds and bases a second of the training, from its log and its checkpoint."""
-    lines = [json.loads(line) for line in (run / "train.log").read_text().splitlines()]
-    done = next(x for x in lines if x.get("stage") == "train" and x.get("state") == "done")
+    done = re.search(r" train done, .*seconds=([0-9.]+)", (run / "train.log").read_text())
+    if done is None:
+        raise ConfigError(f"{run}/train.log: found no end of a training, expected 'train done'")
+    seconds = float(done[1])
     state = torch.load(run / "checkpoints/held_out/last.ckpt", weights_only=True)
     config = load_bundle(run / "bundle").config
     seen = state["global_step"] * config["window"] * config["batch_size"]
-    return {"seconds_train": done["seconds"], "per_second": seen / done["seconds"]}
+    return {"seconds_train": seconds, "per_second": seen / seconds}
 
 
 def zero_shot(bundle: Bundle) -> tuple[Natural, np.ndarray]:

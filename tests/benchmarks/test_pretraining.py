@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.natural_tuned import CALIBRATED, _fold
-from benchmarks.pretraining import VARIANTS, zero_shot
+from benchmarks.pretraining import VARIANTS, _cost, zero_shot
 from core.attention import Window
 from core.bundle import load_bundle, write_bundle
 from core.calibration import Calibration
@@ -99,3 +99,15 @@ def test_held_out_contigs_are_neither_learned_from_nor_calibrated_on() -> None:
     names = ["I", CALIBRATED, "XV", "XVI", "II"]
     fold = _fold(pl.DataFrame({"row": range(5), "chrom": names}), {"XV", "XVI"})
     assert [s.to_list() for s in (fold.train, fold.validation, fold.test)] == [[0, 4], [1], [2, 3]]
+
+
+def test_what_a_run_cost_is_read_from_what_it_left(files: Path) -> None:
+    data = GenomicsData(source="files", fasta=str(files / "g.fa"))
+    config = GenomicsConfig(task="mlm", reader="strands", data=data, window=64, batch_size=4)
+    encoder = EncoderConfig(dim=16, layers=1, heads=2, pattern=Window(8))
+    _bundle(files, config, MaskedModule(encoder), encoder)
+    log = "2026-01-01T00:00:00Z INFO longstrand: train done, fold=held_out, rows=3, seconds=2.5\n"
+    (files / "train.log").write_text(log)
+    (files / "checkpoints/held_out").mkdir(parents=True)
+    torch.save({"global_step": 10}, files / "checkpoints/held_out/last.ckpt")
+    assert _cost(files) == {"seconds_train": 2.5, "per_second": 10 * 64 * 4 / 2.5}
