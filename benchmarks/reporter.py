@@ -1,7 +1,7 @@
 """Regulatory variants of held-out elements: saturation mutagenesis in reporter assays (Kircher et
 al. 2019, doi:10.1038/s41467-019-11526-w), one of 21 elements held out at a time.
 
-    python -m benchmarks.reporter [steps=60] [threads=1] [out=DIR]
+    python -m benchmarks.reporter [steps=130] [threads=1] [out=DIR]
 
 Substitutions with 10 tags or more, one experiment an element (SORT1's other orientation is left
 out). Labels are in shares of an element's own standard deviation, which a correlation within one
@@ -67,7 +67,7 @@ COLUMNS = ("data", "protocol", "model", "metric", "value", "low", "high", "secon
 class Settings:
     """Options of the command line."""
 
-    steps: int = 60
+    steps: int = 130
     threads: int = 1
     quick: bool = False
     out: str = ""
