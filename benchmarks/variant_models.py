@@ -21,7 +21,16 @@ from core.errors import ConfigError
 from domains.genomics.effect import EffectTask
 from domains.genomics.source import LabelledSource
 
-MODELS = ("ours", "cnn", "trees", "trees_length", "consequence_rank", "position_knn", "untrained")
+MODELS = (
+    "ours",
+    "cnn",
+    "trees",
+    "trees_length",
+    "trees_facts",
+    "consequence_rank",
+    "position_knn",
+    "untrained",
+)
 
 
 @dataclass(frozen=True)
@@ -172,6 +181,7 @@ def tell(held: Held, models: list[str], predictions: str) -> dict[str, Told]:
         "cnn": lambda: convolutional(held),
         "trees": lambda: boosted(held, held.protocol.features(held.source, held.rows)),
         "trees_length": lambda: boosted(held, _with_length(held)),
+        "trees_facts": lambda: boosted(held, trees.fact_features(held.source.reference, held.rows)),
         "consequence_rank": lambda: _floor(held, "consequence_rank"),
         "position_knn": lambda: _floor(held, "position_knn"),
         "untrained": lambda: _untrained(held),

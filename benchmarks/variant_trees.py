@@ -23,6 +23,7 @@ from domains.genomics.codon import (
 )
 from domains.genomics.consequence import rank_of
 from domains.genomics.contig import UNKNOWN
+from domains.genomics.fact_scale import facts_at
 from domains.genomics.source import LabelledSource, Reference
 
 CODONS_NEAR = (-2, -1, 1, 2)
@@ -115,6 +116,18 @@ def length_features(reference: Reference, rows: pl.DataFrame) -> np.ndarray:
     out = np.zeros((len(rows), len(columns)))
     for contig, here in _by_contig(rows):
         out[here] = reference.channels(contig)[rows["pos"].to_numpy()[here]][:, columns]
+    return out
+
+
+def fact_features(reference: Reference, rows: pl.DataFrame) -> np.ndarray:
+    """All facts that a network may be told (`domains.genomics.fact`); float64 [n, facts]."""
+    parts = [
+        (here, facts_at(reference, name, rows["pos"][here], rows["alt"][here]))
+        for name, here in _by_contig(rows)
+    ]
+    out = np.empty((len(rows), parts[0][1].shape[1]))
+    for here, told in parts:
+        out[here] = told
     return out
 
 

@@ -5,10 +5,10 @@
 Every model is tested on the same rows of the same folds; trees and floors train on what our network
 trains on. `ours` is trained by the pipeline as `python -m pipelines.train domain=genomics
 experiment=DATA` does it; `protocols=blocks5 predictions=FILE` reads the out-of-fold predictions of
-such a run instead. `cnn` is a convolutional network of the same size (`variant_cnn`). Intervals
-resample whole blocks or exons. `seconds_train` is of all folds together, of ours with the refit on
-all groups; `per_second` counts alleles. Rows of protocols that a run does not measure are kept,
-with the commit that measured them.
+such a run instead. `cnn` is a convolutional network of the same size (`variant_cnn`); `trees_facts`
+are told what `domain.facts` tells a network. Intervals resample whole blocks or exons.
+`seconds_train` is of all folds together, of ours with the refit on all groups; `per_second` counts
+alleles. Rows of protocols that a run does not measure are kept, with the commit that measured them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from domains.genomics.figures import FIGURES
 
 COLUMNS = ("data", "protocol", "model", "metric", "value", "low", "high")
 SPEEDS = ("seconds_train", "per_second")
+BESIDE = ("trees", "trees_length", "trees_facts", "cnn")  # what ours is compared with
 FEWEST = 20  # alleles of each of the two classes, or of a regression, for a figure of a class
 
 
@@ -111,7 +112,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     label, group = (held.rows[c].to_numpy()[chosen] for c in ("label", "group"))
     scores = {name: one.score[chosen] for name, one in told.items()}
-    pairs = [("ours", m) for m in ("trees", "trees_length", "cnn") if {"ours", m} <= told.keys()]
+    pairs = [("ours", m) for m in BESIDE if {"ours", m} <= told.keys()]
     found: dict[str, Estimate] = estimates(
         label, group, scores, figure, tuple(pairs), held.protocol.draws
     )

@@ -27,7 +27,7 @@ def test_a_quick_run_tells_every_model_on_the_same_rows(tmp_path: Path) -> None:
     saved = json.loads((tmp_path / "variants.json").read_text())
     whole = [r for r in saved["rows"] if r["protocol"] == QUICK.name]
     pooled = {r["model"]: r for r in whole if r["metric"] == "spearman"}
-    differences = {f"ours - {m}" for m in ("trees", "trees_length", "cnn")}
+    differences = {f"ours - {m}" for m in variants.BESIDE}
     assert set(variants.MODELS) | differences == set(pooled)
     for row in saved["rows"]:
         assert set(variants.COLUMNS) | set(variants.SPEEDS) == row.keys()
