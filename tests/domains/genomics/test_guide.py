@@ -26,6 +26,7 @@ for module, *arguments in json.loads(sys.argv[1]):
     importlib.import_module(module).main()
 """
 SMALL = "model.dim=8 model.layers=1 model.heads=2 attention=window attention.radius=4"
+SIMULATED = [f"domain.data.simulation.{x}" for x in ("contigs=4", "length=4000", "variants=1200")]
 TRAINED = f"{SMALL} trainer.steps=3 domain.window=64 logger=none".split()
 
 
@@ -59,10 +60,13 @@ def test_the_guide_leads_from_own_files_to_scored_ones(tmp_path: Path) -> None:
     _files(tmp_path)
     commands = _commands()
     kinds = [c[0].split(".")[1] for c in commands]
-    assert kinds == ["train", "score", "train", "score", "train", "evaluate", "score"]
+    trainings = ["train", "score", "train", "score", "train"]
+    assert kinds == [*trainings, "evaluate", "train", "score"]
     for command, kind in zip(commands, kinds, strict=True):
         if kind == "train":
             command += TRAINED
+        if "domain.head=difference" in command:
+            command += SIMULATED
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(commands)],
         cwd=tmp_path,
@@ -73,12 +77,12 @@ def test_the_guide_leads_from_own_files_to_scored_ones(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     summaries = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [s["status"] for s in summaries] == ["done"] * 7
+    assert [s["status"] for s in summaries] == ["done"] * 8
     assert summaries[1]["scored"] == summaries[1]["rows"] > 200
     assert (tmp_path / "scored.vcf.gz.tbi").is_file()
     assert summaries[3]["scored"] == summaries[1]["scored"]
     assert "LS_LLR=" in gzip.decompress((tmp_path / "zero_shot.vcf.gz").read_bytes()).decode()
     assert summaries[4]["init"]["taken"] > 10
-    assert summaries[6]["scored"] == 3000
+    assert summaries[7]["scored"] == 3000
     predictions = pl.read_parquet(tmp_path / "runs/genomics/latest/predictions.parquet")
     assert "missense_variant" in predictions["consequence"].to_list()
