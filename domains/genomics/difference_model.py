@@ -42,11 +42,11 @@ class DifferenceModule(EffectModule):
     """`EffectModule` whose batches also have events (`domains.genomics.difference_window`)."""
 
     HEAD = ("head.", "event_head.", "kmers.")
-    kmers: KmerTables | None = None
 
     def __init__(self, encoder: EncoderConfig, *arguments: Any, **named: Any) -> None:
         super().__init__(encoder, *arguments, **named)
         self.event_head = SumHead(encoder.dim)
+        self.kmers: KmerTables | None = None
 
     def difference(self, batch: dict[str, Any]) -> Tensor:
         """[E] in model units: of the first half of the sequences (after) less the second (before).

@@ -232,6 +232,20 @@ def test_labelled_indels_are_learned_from_and_predicted(
     assert event.gained == 0
 
 
+def test_runs_of_bases_have_numbers_that_are_learned_and_count(
+    with_head: GenomicsConfig, encoder: Any
+) -> None:
+    config = replace(with_head, difference=replace(with_head.difference, kmers=[3]))
+    source, task = domain.open(config, "train"), domain.task(config)
+    assert isinstance(source, LabelledSource)
+    rows = source.variants["row"]
+    tokenizer = task.fit_tokenizer(source, rows)
+    module = task.module(tokenizer, encoder).train()
+    module.loss(task.loader(source, tokenizer, rows, 0, 1).batch_at(0)).backward()
+    table = dict(module.named_parameters())["kmers.tables.0.weight"]
+    assert table.grad is not None and table.grad.abs().sum() > 0
+
+
 def test_the_head_needs_labels_and_the_window_reader() -> None:
     with pytest.raises(ConfigError, match="reader=window"):
         GenomicsConfig(head="difference", reader="strands")
