@@ -195,14 +195,22 @@ class DifferenceConfig:
             scored.
         random: random events of the same kind in unannotated sequence, of which an event's
             LS_PERCENTILE tells the share that have a lower effect; 0 draws none.
+        kmers: lengths of runs of bases each of which has a learned number of its own, which is
+            added to what the encoder makes of the sequence; for few labels in regulatory sequence.
     """
 
     flank: int = 32
     events: int = 32
     longest: int = 100
     random: int = 200
+    kmers: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        for length in self.kmers:
+            if not 1 <= length <= 10:
+                raise ConfigError(
+                    f"difference.kmers: found {length}, expected lengths from 1 to 10"
+                )
         for name, least in (("flank", 8), ("events", 1), ("longest", 1), ("random", 0)):
             _at_least(f"difference.{name}", getattr(self, name), least)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,7 +11,7 @@ from core.calibration import Calibration
 from core.contract import Metric
 from core.training.loader import StepLoader
 from domains.genomics.effect import EffectTask
-from domains.genomics.figures import pooled_metrics, spearman
+from domains.genomics.figures import pooled_metrics
 from domains.genomics.finite import require_finite
 from domains.genomics.labelled_event import events_of, spelled
 from domains.genomics.source import LabelledSource
@@ -18,6 +19,7 @@ from domains.genomics.tokenizer import EffectTokenizer
 
 if TYPE_CHECKING:
     from core.bundle import Bundle
+    from core.model.encoder import EncoderConfig
     from domains.genomics.difference_model import DifferenceModule
     from domains.genomics.difference_scoring import DifferenceScorer
     from domains.genomics.variant_file import VariantFile
@@ -53,6 +55,16 @@ class DifferenceTask(EffectTask):
 
         return DifferenceModule
 
+    def module(self, tokenizer: EffectTokenizer, encoder: EncoderConfig) -> DifferenceModule:
+        from domains.genomics.difference_model import DifferenceModule
+        from domains.genomics.kmer_table import KmerTables
+
+        module = super().module(tokenizer, encoder)
+        assert isinstance(module, DifferenceModule)
+        if lengths := self.config.difference.kmers:
+            module.kmers = KmerTables(lengths)
+        return module
+
     def predict(
         self, module: Any, source: LabelledSource, tokenizer: EffectTokenizer, rows: pl.Series
     ) -> pl.DataFrame:
@@ -86,17 +98,21 @@ class DifferenceTask(EffectTask):
 
     def metrics(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
         """Of substitutions of a base as of `EffectTask`; the same figures of the difference head,
-        and how far it agrees with the other one; and figures of the other events, if any."""
+        which the protocol then names, and how far it agrees with the other one; and figures of the
+        other events, if any. Of a floor as of `EffectTask`."""
+        if "difference" not in predictions.columns:
+            return super().metrics(source, predictions)
         single, others = predictions.filter(_one_base()), predictions.filter(~_one_base())
         out = super().metrics(source, single)
         if not out:
             return out
         kind, told = self.config.data.label_kind, (out[0].data, out[0].protocol)
         by_difference = single.with_columns(score=pl.col("difference"))
-        out += pooled_metrics(by_difference, kind, *told, HEAD)
-        agreed = spearman(single["raw"].to_numpy(), single["difference"].to_numpy())
-        nothing = float("nan")
-        out.append(Metric(*told, HEAD, "spearman_with_ours", agreed, nothing, nothing))
+        by_head = (told[0], f"{told[1]}, {HEAD}")
+        out += pooled_metrics(by_difference, kind, *by_head)
+        heads = by_difference.with_columns(label=pl.col("raw"))
+        agreed = pooled_metrics(heads, "regression", *by_head)
+        out += [replace(m, metric=f"{m.metric}_of_heads") for m in agreed]
         if len(others) > 1:
             name = f"{told[1]}, insertions, deletions and longer substitutions"
             out += pooled_metrics(others, kind, told[0], name)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from core.model.encoder import EncoderConfig
 from domains.genomics.channel import UNIT
+from domains.genomics.kmer_table import KmerTables
 from domains.genomics.model import EffectEnsemble, EffectModule
 
 
@@ -40,7 +41,8 @@ class SumHead(nn.Module):
 class DifferenceModule(EffectModule):
     """`EffectModule` whose batches also have events (`domains.genomics.difference_window`)."""
 
-    HEAD = ("head.", "event_head.")
+    HEAD = ("head.", "event_head.", "kmers.")
+    kmers: KmerTables | None = None
 
     def __init__(self, encoder: EncoderConfig, *arguments: Any, **named: Any) -> None:
         super().__init__(encoder, *arguments, **named)
@@ -59,7 +61,10 @@ class DifferenceModule(EffectModule):
             x = self.states(base, channel, self.before[site], real)
         finally:
             self.train(training)
-        after, before = self.event_head(x, real).chunk(2)
+        total = self.event_head(x, real)
+        if self.kmers is not None:
+            total = total + self.kmers(base, real)
+        after, before = total.chunk(2)
         return after - before
 
     def loss(self, batch: dict[str, Any]) -> Tensor:
