@@ -12,6 +12,7 @@ from typing import Optional
 from core.errors import ConfigError
 from domains.genomics.fact_config import FactsConfig
 from domains.genomics.genetic_code import STANDARD, check_genetic_code
+from domains.genomics.masked_config import MaskedConfig
 
 
 def _one_of(name: str, found: str, expected: tuple[str, ...]) -> None:
@@ -181,34 +182,6 @@ class GenomicsData:
             )
         if self.source == "files" and self.fasta is None:
             raise ConfigError("data.fasta: found none, expected a path with data.source=files")
-
-
-@dataclass
-class MaskedConfig:
-    """What the task mlm learns from and is judged by.
-
-    Args:
-        test: contigs that are held out and judged by; none holds out the first fold of
-            `data.split`.
-        leave_out: contigs that are neither learned from nor judged by, such as mitochondria.
-        soft_mask: weight in the loss of a base that the FASTA has in lower case (repeats); others
-            have 1.
-    """
-
-    test: list[str] = field(default_factory=list)
-    leave_out: list[str] = field(default_factory=list)
-    soft_mask: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.soft_mask <= 1:
-            raise ConfigError(
-                f"masked.soft_mask: found {self.soft_mask}, expected a weight from 0 to 1"
-            )
-        both = set(self.test) & set(self.leave_out)
-        if both:
-            raise ConfigError(
-                f"masked.leave_out: found {sorted(both)[0]}, which masked.test names too; say one"
-            )
 
 
 @dataclass

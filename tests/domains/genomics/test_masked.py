@@ -13,11 +13,12 @@ import torch
 from core.errors import ConfigError
 from domains.genomics import domain
 from domains.genomics.base_table import BELIEF, BaseTable
-from domains.genomics.config import GenomicsConfig, GenomicsData, MaskedConfig, SplitConfig
+from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
 from domains.genomics.contig import encode
 from domains.genomics.genome_source import GenomeSource
 from domains.genomics.homology import KnownSequence
 from domains.genomics.masked import MaskedTask
+from domains.genomics.masked_config import MaskedConfig
 from domains.genomics.masked_model import MaskedModule
 from domains.genomics.masked_window import MaskedWindows, stack_bases
 from domains.genomics.strand_reader import complement
