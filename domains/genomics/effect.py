@@ -89,7 +89,7 @@ class EffectTask:
         return StepLoader(windows.batch_at, steps)
 
     def module(self, tokenizer: EffectTokenizer, encoder: EncoderConfig) -> EffectModule:
-        return self.network()(
+        module = self.network()(
             encoder,
             channels=len(tokenizer.channels),
             classification=tokenizer.label_kind == "classification",
@@ -98,6 +98,8 @@ class EffectTask:
             genetic_code=self.config.data.genetic_code,
             facts=self._fact_head(tokenizer),
         )
+        module.both_strands = self.config.strand == "both"
+        return module
 
     def network(self) -> type[EffectModule]:
         """What `module` makes one of."""

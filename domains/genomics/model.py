@@ -18,6 +18,7 @@ from domains.genomics.channel import UNIT
 from domains.genomics.codon import NO_AMINO_ACID, SITES, amino_acid_distances, amino_acid_tables
 from domains.genomics.contig import UNKNOWN
 from domains.genomics.fact_head import FactHead
+from domains.genomics.other_strand import back, other_strand, reading_order
 
 STEM = 7  # bases the convolution at the bottom sees
 NEIGHBOURS = 5  # states the head sees: a codon's two other bases are within 2 on either side
@@ -89,11 +90,14 @@ class EffectModule(SequenceModule):
 
     Attributes:
         trainings: how many of a network the numbers are the mean of.
+        both_strands: numbers are the mean of both strands' readings, and training reads the one or
+            the other, drawn a batch.
     """
 
     before: Tensor
     after: Tensor
     trainings = 1
+    both_strands = False
 
     def __init__(
         self,
@@ -142,6 +146,14 @@ class EffectModule(SequenceModule):
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
         """[B, N, 4] in model units, from what `stack_windows` gives."""
+        here = self._strand(batch)
+        if self.training or not self.both_strands:
+            return here
+        there = back(self._strand(other_strand(batch)), reading_order(batch["real"]))
+        return (here + there) / 2
+
+    def _strand(self, batch: dict[str, Any]) -> Tensor:
+        """[B, N, 4], the windows read as they are."""
         if self.facts is None:
             return self._read(batch)
         told = self.facts(batch["fact"], batch["change"])
@@ -163,6 +175,8 @@ class EffectModule(SequenceModule):
 
     def loss(self, batch: dict[str, Any]) -> Tensor:
         """Mean over labelled alternatives, each counted by its weight."""
+        if self.training and self.both_strands and bool(torch.rand(()) < 0.5):
+            batch = other_strand(batch)
         output, label, weight = self(batch), batch["label"], batch["weight"]
         if self.classification:
             each = F.binary_cross_entropy_with_logits(output, label, reduction="none")

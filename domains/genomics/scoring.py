@@ -198,6 +198,8 @@ class EffectScorer(AlleleScorer):
     ) -> None:
         super().__init__(source, module, window, version)
         self.tokenizer, self.calibration = tokenizer, calibration
+        if source.config.strand == "both":
+            self.strand = "the mean of both strands' readings"
         self.classification = tokenizer.label_kind == "classification"
         self.spread = module.trainings > 1
         self.tags = {"LS_EFFECT": "effect"}
