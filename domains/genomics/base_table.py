@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domains.genomics.contig import UNKNOWN
+from domains.genomics.contig import UNKNOWN, complement
 
 BELIEF = 80  # of 5 to 160 the best on yeast's chromosome XIV, learned from I to XIII
 
@@ -52,7 +52,7 @@ def _counts(runs: Sequence[np.ndarray], offsets: tuple[int, ...]) -> np.ndarray:
     """float64 [4 ** len(offsets), 4], of both strands."""
     counts = np.zeros(4 ** (len(offsets) + 1))
     for run in runs:
-        other = np.where(run == UNKNOWN, UNKNOWN, UNKNOWN - 1 - run)[::-1]
+        other = complement(run)[::-1]
         for strand in (run, other):
             context, known = contexts(strand, offsets)
             known &= strand != UNKNOWN

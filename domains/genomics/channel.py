@@ -27,6 +27,13 @@ SPLICE_CAP = 256
 LENGTH_CAP = 2**16
 
 
+def opposite_channels(count: int) -> list[int]:
+    """Which of `count` channels takes the place of each on the other strand: genes change strand,
+    tracks, which come after them, stay."""
+    half = len(_KINDS)
+    return [*range(half, 2 * half), *range(half), *range(2 * half, count)]
+
+
 def length_level(bases: int) -> float:
     """Length of a coding sequence on a log scale: 0 for one base, 1 from LENGTH_CAP bases on."""
     return float(np.log(min(max(bases, 1), LENGTH_CAP)) / np.log(LENGTH_CAP))

@@ -18,6 +18,7 @@ from domains.genomics.genetic_code import STANDARD
 from domains.genomics.transcript import Transcript
 
 SITES = 1 + 2 * 3 * 64
+STRANDS_APART = (SITES - 1) // 2  # a site of one strand is that of the other so far away
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY*"
 NO_AMINO_ACID = len(AMINO_ACIDS)
 DISTANCES = (
@@ -32,6 +33,14 @@ DISTANCES = (
     "stop_gained",
     "stop_lost",
 )
+
+
+@cache
+def opposite_sites() -> np.ndarray:
+    """int16 [SITES]: for each site the same codon and place in it, on the other strand."""
+    sites = np.arange(SITES, dtype=np.int16)
+    turned = np.where(sites > STRANDS_APART, sites - STRANDS_APART, sites + STRANDS_APART)
+    return np.where(sites > 0, turned, sites).astype(np.int16)
 
 
 @cache

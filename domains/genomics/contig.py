@@ -32,6 +32,11 @@ def encode(sequence: str | bytes) -> np.ndarray:
     return _CODE[np.frombuffer(raw, dtype=np.uint8)]
 
 
+def complement(codes: np.ndarray) -> np.ndarray:
+    """Codes of the other strand, position by position; N stays N."""
+    return np.where(codes == UNKNOWN, UNKNOWN, UNKNOWN - 1 - codes)
+
+
 @dataclass(frozen=True)
 class Genome:
     """Reference sequences by name.

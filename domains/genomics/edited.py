@@ -10,16 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from domains.genomics.channel import CHANNELS, SPLICE_CAP, channels_of
-from domains.genomics.codon import SITES, sites_within
-from domains.genomics.contig import UNKNOWN
+from domains.genomics.channel import CHANNELS, SPLICE_CAP, channels_of, opposite_channels
+from domains.genomics.codon import opposite_sites, sites_within
+from domains.genomics.contig import complement
 from domains.genomics.event import Event
 from domains.genomics.source import Reference
 from domains.genomics.transcript import Span, Transcript
-
-_HALF = len(CHANNELS) // 2
-# A site of one strand is that of the other strand this far away (`domains.genomics.codon`).
-_STRANDS_APART = (SITES - 1) // 2
 
 
 @dataclass(frozen=True)
@@ -35,12 +31,9 @@ class Piece:
 
     def opposite(self) -> Piece:
         """As the other strand reads it: genes change strand, a track's values stay."""
-        base = np.where(self.base == UNKNOWN, UNKNOWN, 3 - self.base).astype(np.uint8)
-        plus, minus, tracks = np.split(self.channel, [_HALF, 2 * _HALF], axis=1)
-        turned = np.where(self.site > _STRANDS_APART, -_STRANDS_APART, _STRANDS_APART)
-        site = np.where(self.site > 0, self.site + turned, 0).astype(np.int16)
-        channel = np.concatenate([minus, plus, tracks], axis=1)
-        return Piece(base[::-1], channel[::-1], site[::-1])
+        channel = self.channel[:, opposite_channels(self.channel.shape[1])]
+        site = opposite_sites()[self.site]
+        return Piece(complement(self.base)[::-1], channel[::-1], site[::-1])
 
 
 class Editor:

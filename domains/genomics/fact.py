@@ -14,7 +14,7 @@ import numpy as np
 from domains.genomics.chain import CONTEXT, Chain, chain_of
 from domains.genomics.channel import CHANNELS, splice_level
 from domains.genomics.codon import NO_AMINO_ACID, amino_acid_tables
-from domains.genomics.contig import UNKNOWN
+from domains.genomics.contig import UNKNOWN, complement
 from domains.genomics.fact_track import TRACK_FACTS, TrackFacts
 from domains.genomics.residue import (
     EXCHANGES,
@@ -151,7 +151,7 @@ class FactSheet:
     def _sense(self, start: int, end: int, strand: np.ndarray) -> np.ndarray:
         """int64 [n] base codes in the direction of reading; UNKNOWN in no gene."""
         codes = self.sequence[start:end].astype(np.int64)
-        turned = np.where(codes == UNKNOWN, UNKNOWN, 3 - codes)
+        turned = complement(codes)
         return np.where(strand > 0, codes, np.where(strand < 0, turned, UNKNOWN))
 
     def _bases(self, start: int, end: int, strand: np.ndarray) -> np.ndarray:
@@ -216,7 +216,7 @@ class FactSheet:
         """float32 [n, 4, 2] for the donor and the acceptor; bases as genes of `side` read them."""
         codes = self._padded(start, end, WIDEST - 1)
         if side < 0:
-            codes = np.where(codes == UNKNOWN, UNKNOWN, 3 - codes)[::-1]
+            codes = complement(codes)[::-1]
         gains = []
         for weights in (donor_weights(), acceptor_weights()):
             spare = WIDEST - len(weights)

@@ -13,12 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domains.genomics.channel import CHANNELS
-from domains.genomics.codon import SITES
-from domains.genomics.contig import UNKNOWN
+from domains.genomics.channel import opposite_channels
+from domains.genomics.codon import opposite_sites
+from domains.genomics.strand_reader import complement
 
-_HALF = len(CHANNELS) // 2  # channels of the plus strand, and then those of the minus strand
-_CODONS = (SITES - 1) // 2  # sites of the plus strand, after 0; and then those of the minus strand
 _OF_ALTERNATIVES = ("label", "weight")  # [B, N, 4]
 
 
@@ -31,9 +29,9 @@ def other_strand(batch: dict[str, Any]) -> dict[str, Any]:
     order = reading_order(batch["real"])
     base, site, channel = (_along(batch[name], order) for name in ("base", "site", "channel"))
     turned: dict[str, Any] = {
-        "base": torch.where(base == UNKNOWN, base, UNKNOWN - 1 - base),
+        "base": complement(base),
         "site": _other_sites(site.device)[site],
-        "channel": channel[..., _other_channels(channel.shape[-1])],
+        "channel": channel[..., opposite_channels(channel.shape[-1])],
         "real": batch["real"],
     }
     if "fact" in batch:  # told in the direction of reading already
@@ -64,11 +62,5 @@ def _along(x: Tensor, order: Tensor) -> Tensor:
 
 @cache
 def _other_sites(device: torch.device) -> Tensor:
-    """int64 [SITES]: the same codon and place in it, on the other strand."""
-    sites = torch.arange(1, SITES)
-    turned = torch.where(sites > _CODONS, sites - _CODONS, sites + _CODONS)
-    return torch.cat([torch.zeros(1, dtype=torch.int64), turned]).to(device)
-
-
-def _other_channels(count: int) -> list[int]:
-    return [*range(_HALF, 2 * _HALF), *range(_HALF), *range(2 * _HALF, count)]
+    """int64 [SITES]: `opposite_sites`."""
+    return torch.from_numpy(opposite_sites()).long().to(device)
