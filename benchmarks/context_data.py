@@ -10,13 +10,13 @@ from pathlib import Path
 import polars as pl
 from omegaconf import DictConfig
 
+from benchmarks.configured import training_config
 from core.contract import Fold, Source
 from core.errors import ConfigError
 from domains.genomics.genome_source import GenomeSource
 from domains.genomics.source import LabelledSource
 from domains.genomics.stretch import runs_of
 from pipelines import build
-from pipelines.cli import CONF
 from pipelines.domains import load_domain
 
 TIMED = 20_000  # alleles or bases
@@ -50,19 +50,15 @@ def composed(experiment: str, overrides: str, beside: Sequence[str]) -> DictConf
     Raises:
         ConfigError: it doesn't compose, its data is not there, or windows make no difference to it.
     """
-    from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from pipelines.schema import register_schemas
     from pipelines.train import check_needs
 
-    register_schemas()
     chosen = [f"experiment={experiment}"] if experiment else []
     try:
         given = ["domain=genomics", "logger=none", *chosen, *beside, *shlex.split(overrides)]
-        with initialize_config_dir(str(CONF), version_base=None):
-            config = compose("train", given)
+        config = training_config(given)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(f"experiment, overrides: {str(error).splitlines()[0]}") from error
     check_needs(config.needs)

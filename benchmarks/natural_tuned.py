@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from benchmarks.configured import training_config
 from core.bundle import Bundle
 from core.contract import Fold
 from core.errors import ConfigError
@@ -28,12 +29,6 @@ def tuned(rows: pl.Series, bundle: Bundle, begin: bool, threads: int, steps: int
         bundle: of task mlm; with `begin` the training begins from it, else from the same network
             untrained.
     """
-    from hydra import compose, initialize_config_dir
-
-    from pipelines.cli import CONF
-    from pipelines.schema import register_schemas
-
-    register_schemas()
     e = bundle.encoder
     given = [
         "domain=genomics",
@@ -46,8 +41,7 @@ def tuned(rows: pl.Series, bundle: Bundle, begin: bool, threads: int, steps: int
         f"attention.radius={e.pattern.reach()}",
         "logger=none",
     ]
-    with initialize_config_dir(str(CONF), version_base=None):
-        config = compose("train", given)
+    config = training_config(given)
     settings = build.domain_config(config.domain)
     source, task = domain.open(settings, "train"), domain.task(settings)
     assert isinstance(source, LabelledSource)

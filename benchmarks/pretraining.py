@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.configured import training_config
 from benchmarks.natural_tuned import tuned
 from benchmarks.natural_variants import Natural, Row, measure, read_natural
 from benchmarks.results import folder, machine, start, table, write
@@ -57,17 +58,11 @@ class Settings:
 
 def trained(settings: Settings, runs: Path) -> Path:
     """The bundle of a run in `runs`."""
-    from hydra import compose, initialize_config_dir
-
-    from pipelines.cli import CONF
-    from pipelines.schema import register_schemas
     from pipelines.train import train
 
-    register_schemas()
     given = ["domain=genomics", "experiment=yeast", f"threads={settings.threads}", f"runs={runs}"]
     given += [f"trainer.seconds={settings.seconds}", "logger=none"]
-    with initialize_config_dir(str(CONF), version_base=None):
-        config = compose("train", [*given, *(QUICK if settings.quick else ())])
+    config = training_config([*given, *(QUICK if settings.quick else ())])
     return Path(train(config)["bundle"])
 
 

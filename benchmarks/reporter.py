@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.configured import training_config
 from benchmarks.results import folder, machine, start, table, write
 from core.errors import ConfigError
 from domains.genomics.contig import UNKNOWN, encode
@@ -109,12 +110,8 @@ def ours(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Of each row the numbers of the difference head and of the head of bases, by trainings that
     saw nothing of its element; and seconds."""
-    from hydra import compose, initialize_config_dir
-
-    from pipelines.schema import register_schemas
     from pipelines.train import train
 
-    register_schemas()
     with tempfile.TemporaryDirectory() as out:
         labels = Path(out) / "labels.tsv"
         written = rows.select("chrom", pl.col("pos") + 1, "ref", "alt", "label", "tags")
@@ -129,8 +126,7 @@ def ours(
             f"runs={out}",
             "logger=none",
         ]
-        with initialize_config_dir(str(CONF), version_base=None):
-            config = compose("train", wanted)
+        config = training_config(wanted)
         began = time.perf_counter()
         summary = train(config)
         seconds = time.perf_counter() - began

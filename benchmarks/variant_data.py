@@ -12,6 +12,7 @@ import polars as pl
 from omegaconf import DictConfig
 
 from benchmarks import variant_trees as trees
+from benchmarks.configured import training_config
 from benchmarks.paired import DRAWS
 from core.errors import ConfigError
 from domains.genomics.effect import EffectTask
@@ -86,16 +87,10 @@ def opened(protocol: Protocol, threads: int) -> tuple[DictConfig, LabelledSource
     Raises:
         ConfigError: the data is not held where the experiment looks for it.
     """
-    from hydra import compose, initialize_config_dir
-
     from domains.genomics import domain
     from pipelines import build
-    from pipelines.schema import register_schemas
 
-    register_schemas()
-    overrides = ["domain=genomics", f"threads={threads}", *protocol.overrides]
-    with initialize_config_dir(str(CONF), version_base=None):
-        config = compose("train", overrides)
+    config = training_config(["domain=genomics", f"threads={threads}", *protocol.overrides])
     if config.needs is not None and not Path(config.needs).exists():
         raise ConfigError(
             f"data: found no {protocol.data} at {config.needs}; set LONGSTRAND_DATA to the folder "
