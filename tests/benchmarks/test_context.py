@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.context import MEASURED, Settings, benchmark, configured, planned
+from benchmarks.context import MEASURED, Settings, benchmark, configured, planned, timed
 from benchmarks.context_data import composed
 from core.attention import Dense, Window
 from core.errors import ConfigError
@@ -102,3 +102,11 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         _planned(overrides, **told)
+
+
+def test_a_long_pass_is_timed_once_and_a_short_one_three_times() -> None:
+    passes: list[int] = []
+    assert timed(lambda: passes.append(0), enough=60.0) > 0
+    assert len(passes) == 3
+    timed(lambda: passes.append(0), enough=0.0)
+    assert len(passes) == 4
