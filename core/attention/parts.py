@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core.attention.axes import KeyAxis, KeyBlocks, Pick, RowAxis, Run, Shifts
+from core.attention.axes import KeyAxis, KeyBlocks, Pick, RowAxis, Run, Shifts, Slots
 
 _NARROW = 16  # keys of a row
+_TALL = 8  # rows of a block
 _PASSES = 4  # a narrow part goes over its rows this often, so that fewer should fit in the cache
 _WORTH_TRIMMING = 0.9  # share of the keys up to which a narrower block pays for its own mask
 Rule = Callable[[Tensor, Tensor], Tensor]
@@ -61,6 +62,12 @@ class Part:
             return True
         one = isinstance(self.rows, Run) and isinstance(self.cols, Pick) and self.count == 1
         return one and self.cols.width <= _NARROW and self.rows.width > _NARROW
+
+    @property
+    def tall(self) -> bool:
+        """Whether blocks of many rows meet keys that lie in even stretches."""
+        keys = isinstance(self.cols, Run | KeyBlocks | Slots)
+        return keys and self.name != "rows" and self.rows.width >= _TALL
 
     @cached_property
     def full(self) -> bool:
