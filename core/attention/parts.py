@@ -131,15 +131,19 @@ class Part:
         cut: whether they take any pair away; low, high: the local keys [low, high) that some row
         may still see, low >= high where no row sees any.
         """
-        first, last = self.cols.ends()
-        low, high = self._interval(self.rows.index())
-        low, high = torch.maximum(low, first[:, None]), torch.minimum(high, last[:, None])
+        low, high = self.seen()
         bound = self.rows.take(bounds_BN2)
         cut = ((bound[..., 0] > low) | (bound[..., 1] < high)).any(-1).any(0)
         low, high = torch.maximum(low, bound[..., 0]), torch.minimum(high, bound[..., 1])
         none = low >= high
         low = low.masked_fill(none, torch.iinfo(low.dtype).max).amin(-1).amin(0)
         return cut, low, high.masked_fill(none, 0).amax(-1).amax(0)
+
+    def seen(self) -> tuple[Tensor, Tensor]:
+        """The keys [low, high) of the block that each row may see, two int32 [C, R]."""
+        first, last = self.cols.ends()
+        low, high = self._interval(self.rows.index())
+        return torch.maximum(low, first[:, None]), torch.minimum(high, last[:, None])
 
     def trimmed(self, low: int, high: int) -> Part:
         """Without the keys before `low` and from `high` on, counted inside each block."""

@@ -23,7 +23,7 @@ from core.fused.lanes import (
 )
 from core.fused.products import products
 
-CHUNK = 64
+CHUNK = 128
 """Keys whose weights and slopes lie in the first cache."""
 
 

@@ -16,7 +16,7 @@ the cache.
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, cast
 
 from llvmlite import binding, ir
 from numba import config, types
@@ -29,7 +29,8 @@ _PLACE = ir.IntType(64)
 
 def _tile() -> tuple[int, int]:
     """Numbers of `a`, and vectors of `b`, whose products fill the registers of this processor."""
-    wide = not config.CPU_NAME and binding.get_host_cpu_features().get("avx512f", False)
+    named = cast("Any", config).CPU_NAME  # another one than this, by NUMBA_CPU_NAME
+    wide = not named and binding.get_host_cpu_features().get("avx512f", False)
     return (8, 2) if wide else (6, 1)
 
 

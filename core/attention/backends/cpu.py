@@ -33,12 +33,13 @@ from core.attention.backends.state import State
 from core.attention.backends.tiled import tiled_backward, tiled_forward
 from core.attention.learned import Choice
 from core.attention.plan import Plan
+from core.fused.lanes import WIDE
 
-# measured by benchmarks/attention.py: the forward has the least waste in low blocks, the backward
-# spends more on summing overlapping keys, which high blocks have fewer of
+# measured by benchmarks/attention.py: with torch's kernel the forward has the least waste in low
+# blocks, the backward spends more on summing overlapping keys, which high blocks have fewer of
 FORWARD_ROWS, BACKWARD_ROWS = 32, 192
 FORWARD, BACKWARD = Size(1 << 20, copied=False), Size(3 << 18, copied=True)
-TILED_ROWS = 64
+TILED_ROWS = 64  # 32 to 256 are as fast
 WAITING = 1 << 22  # numbers in the masks of pieces that one call works out
 
 
@@ -106,16 +107,21 @@ class _BlockSparse(torch.autograd.Function):
 
 def sized(plan: Plan, q_GND: Tensor, backward: bool) -> tuple[Plan, Size]:
     """The plan in the blocks that suit its kernels, and how much a piece of it holds."""
-    size, rows = (BACKWARD, BACKWARD_ROWS) if backward else (FORWARD, FORWARD_ROWS)
-    if serves(q_GND):
-        return plan.at(TILED_ROWS), replace(size, tiled=True)
-    return plan.at(rows), size
+    tiled = serves(q_GND.dtype, q_GND.shape[-1]) and not torch.compiler.is_compiling()
+    size = replace(BACKWARD if backward else FORWARD, tiled=tiled)
+    return plan.at(rows_of(tiled, backward)), size
 
 
-def serves(q: Tensor) -> bool:
-    """Whether the kernels of `tiled` work on such queries [..., D]."""
-    traced = torch.compiler.is_compiling()
-    return q.dtype == torch.float32 and q.shape[-1] % 16 == 0 and not traced
+def rows_of(tiled: bool, backward: bool) -> int:
+    """Rows of a block, where a plan leaves them to its backend."""
+    if tiled:
+        return TILED_ROWS
+    return BACKWARD_ROWS if backward else FORWARD_ROWS
+
+
+def serves(dtype: torch.dtype, channels: int) -> bool:
+    """Whether the kernels of `tiled` work on heads of so many channels."""
+    return dtype == torch.float32 and channels % WIDE == 0
 
 
 def _together(pieces: Iterator[Piece], size: Size) -> Iterator[list[Piece] | Piece]:

@@ -22,9 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.attention.axes import KeyBlocks, Run
+from core.attention.axes import KeyBlocks, Run, Slots
 from core.attention.backends.pieces import Piece
 from core.attention.backends.state import State
+from core.attention.parts import Part
 from core.fused.backward import backward
 from core.fused.blocks import TILE, Blocks
 from core.fused.forward import forward
@@ -95,21 +96,21 @@ def blocks_of(piece: Piece) -> Blocks:
 def _blocks(piece: Piece) -> Blocks:
     rows, cols = piece.part.rows.index().long(), piece.part.cols
     if isinstance(cols, Run):
-        first, size, pitch = cols.start + cols.step * torch.arange(cols.count), cols.width, cols.pitch
-        first = first[None, :, None]
+        first = cols.start + cols.step * torch.arange(cols.count)[None, :, None]
+        size, pitch = cols.width, cols.pitch
     else:
         assert isinstance(cols, KeyBlocks)
-        first, size, pitch = cols.starts(), cols.taken, 1
-        first = first if first.ndim == 3 else first[None]
+        first = cols.starts() if cols.first.ndim == 3 else cols.starts()[None]
+        size, pitch = cols.taken, 1
     tiles = -(-rows.shape[1] // TILE)
     if piece.mask is None:
-        spans = torch.tensor([0, cols.width]).expand(1, 1, tiles, 2)
         mask = torch.empty(0, 0, 0, 0, 0)
+        spans = torch.tensor([0, cols.width]).expand(1, 1, tiles, 2)
     else:
         mask = _lanes(piece.mask, rows.shape[1], tiles)
         spans = _spans(mask)
-    arrays = (x.contiguous().numpy() for x in (rows, first))
-    return Blocks(*arrays, size, pitch, mask.numpy(), spans.contiguous().numpy())
+    rows, first, mask, spans = (x.contiguous().numpy() for x in (rows, first, mask, spans))
+    return Blocks(rows, first, size, pitch, mask, spans)
 
 
 def _lanes(mask_GCRK: Tensor, rows: int, tiles: int) -> Tensor:
@@ -127,6 +128,29 @@ def _spans(mask_GCTKL: Tensor) -> Tensor:
     low = torch.where(seen, number, seen.shape[-1]).amin(-1)
     high = torch.where(seen, number + 1, 0).amax(-1)
     return torch.stack([low, high], -1)
+
+
+def lanes_area(part: Part) -> int:
+    """The keys that tiles of a part look at, times the lanes of a tile."""
+    some = part.blocks(0, 1) if part.alike else part
+    blocks = part.count // some.count
+    tiles = -(-part.rows.width // TILE)
+    if isinstance(part.cols, Slots):
+        return part.count * tiles * part.cols.width * TILE
+    if isinstance(part.cols, KeyBlocks):
+        slots = int((part.cols.first != KeyBlocks.ABSENT).sum())
+        return slots * part.cols.taken * tiles * TILE
+    assert isinstance(part.cols, Run)
+    low, high = some.seen()
+    low, high = _tiled(low, torch.iinfo(low.dtype).max, tiles), _tiled(high, 0, tiles)
+    keys = (high.amax(-1) - low.amin(-1)).clamp_min(0).sum()
+    return blocks * int(keys) // part.cols.pitch * TILE
+
+
+def _tiled(x_CR: Tensor, padding: int, tiles: int) -> Tensor:
+    """[C, T, TILE]"""
+    x = F.pad(x_CR, (0, tiles * TILE - x_CR.shape[1]), value=padding)
+    return x.unflatten(1, (tiles, TILE))
 
 
 def _threads(pieces: Sequence[Piece], q_GND: Tensor) -> int:
