@@ -5,8 +5,9 @@
     c[to + t * line + x] (+)= sum over s of a[at + t * row + s * step] * b[begin + s * pace + x]
 
 for t below `count` and x below `wide`, a multiple of 16; where `fresh` the sums replace what c
-holds. All three are flat. Numbers of `a` are taken one by one and spread over a register, so that
-`a` may lie in memory in any order; those of `b` and `c` lie in stretches of 16.
+holds, else they are added to it once they are complete: a sum of many products loses less in
+stretches. All three are flat. Numbers of `a` are taken one by one and spread over a register, so
+that `a` may lie in memory in any order; those of `b` and `c` lie in stretches of 16.
 
 A tile of c is held in registers while s runs, as in Goto and van de Geijn (2008,
 doi:10.1145/1356052.1356053), without their packing: what attention multiplies is small and lies in
@@ -75,29 +76,35 @@ class _Tile:
         return self.builder.gep(self.builder.gep(pointer, [by]), [_place(more)])
 
     def write(self) -> None:
-        builder, fresh = self.builder, self.args[11]
+        builder = self.builder
         begin = builder.block
-        held, loop, end = (builder.append_basic_block() for _ in range(3))
-        builder.cbranch(fresh, loop, held)
-        builder.position_at_end(held)
-        before = [builder.load(place, align=4) for place in self.places]
+        loop, more, end = (builder.append_basic_block() for _ in range(3))
         builder.branch(loop)
         builder.position_at_end(loop)
         s = builder.phi(_PLACE)
+        s.add_incoming(_place(0), begin)
         sums = [builder.phi(vector(WIDE)) for _ in self.places]
-        for first, values in ((begin, [constant(0.0, x) for x in sums]), (held, before)):
-            s.add_incoming(_place(0), first)
-            for one, value in zip(sums, values, strict=True):
-                one.add_incoming(value, first)
+        for one in sums:
+            one.add_incoming(constant(0.0, one), begin)
         found = self._step(s, sums)
         after = builder.add(s, _place(1))
-        s.add_incoming(after, builder.block)
+        s.add_incoming(after, loop)
         for one, value in zip(sums, found, strict=True):
-            one.add_incoming(value, builder.block)
-        builder.cbranch(builder.icmp_signed("<", after, self.args[10]), loop, end)
+            one.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", after, self.args[10]), loop, more)
+        builder.position_at_end(more)
+        with builder.if_else(self.args[11]) as (fresh, held):
+            with fresh:
+                self._store(found)
+            with held:
+                before = [builder.load(place, align=4) for place in self.places]
+                self._store(list(map(builder.fadd, before, found)))
+        builder.branch(end)
         builder.position_at_end(end)
-        for place, value in zip(self.places, found, strict=True):
-            builder.store(value, place, align=4)
+
+    def _store(self, values: list[Any]) -> None:
+        for place, value in zip(self.places, values, strict=True):
+            self.builder.store(value, place, align=4)
 
     def _step(self, s: Any, sums: list[Any]) -> list[Any]:
         builder = self.builder
