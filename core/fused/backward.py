@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.fused.blocks import LOG2E, TILE, across, mask_place, own, places
+from core.fused.blocks import CHUNK, LOG2E, TILE, across, places, stretches
 from core.fused.compiling import compiled
 from core.fused.forward import LEAST
 from core.fused.lanes import (
@@ -23,9 +23,6 @@ from core.fused.lanes import (
 )
 from core.fused.products import products
 
-CHUNK = 128
-"""Keys whose weights and slopes lie in the first cache."""
-
 
 @compiled
 def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
@@ -36,60 +33,50 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
     """
     total, keys, width = q.shape[1], k.shape[1], q.shape[2]
     seen, tells, masks = k.ravel(), v.ravel(), blocks.mask.ravel()
-    d_seen, d_tells, d_asks = dk.ravel(), dv.ravel(), dq.ravel()
-    tile_of = np.empty((5, width * TILE), np.float32)
-    query, slope, sums = tile_of[0], tile_of[1], tile_of[2]  # [D, TILE]
-    asks, slopes = tile_of[3], tile_of[4]  # [TILE, D]
+    asks, slopes, outs, levels = q.ravel(), grad.ravel(), out.ravel(), lse.ravel()
+    d_asks, d_seen, d_tells = dq.ravel(), dk.ravel(), dv.ravel()
+    one = np.float32(1)
+    tiles = np.empty((5, width * TILE), np.float32)
+    query, slope, sums = tiles[0], tiles[1], tiles[2]  # [D, TILE]
+    ask_rows, slope_rows = tiles[3], tiles[4]  # [TILE, D]
     weights, turns = np.empty(CHUNK * TILE, np.float32), np.empty(CHUNK * TILE, np.float32)
     level = np.empty(2 * TILE, np.float32)
     row, at = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
-    count, size, pitch = blocks.rows.shape[0], blocks.size, blocks.pitch
-    line = pitch * width
+    count, line = blocks.rows.shape[0], blocks.pitch * width
     for unit in range(first, last):
         g, c = unit // count, unit % count
-        slots_of, spans_of = own(blocks.first, g, c), own(blocks.spans, g, c)
-        slots, spans = blocks.first[slots_of], blocks.spans[spans_of]
-        for tile in range(spans.shape[0]):
-            places(blocks, g, c, tile, total, row)
-            for r in range(TILE):
-                at[r] = row[r] * width
-            across(q.ravel(), at, width, scale * LOG2E, query)
-            across(grad.ravel(), at, width, np.float32(1), slope)
-            _rows(q.ravel(), at, width, scale, asks)
-            _rows(grad.ravel(), at, width, np.float32(1), slopes)
-            _levels(out.ravel(), lse.ravel(), row, at, width, slopes, level)
+        for tile in range(blocks.spans.shape[2]):
+            places(blocks, g, c, tile, total, width, row, at)
+            across(asks, at, width, scale * LOG2E, query)
+            across(slopes, at, width, one, slope)
+            _rows(asks, at, width, scale, ask_rows)
+            _rows(slopes, at, width, one, slope_rows)
+            _levels(outs, levels, row, at, width, slope_rows, level)
             sums[:] = 0
-            for slot in range(len(slots)):
-                if slots[slot] < 0:
-                    continue
-                j = max(spans[tile, 0] - slot * size, 0)
-                stop = min(spans[tile, 1] - slot * size, size)
-                while j < stop:
-                    n = min(CHUNK, stop - j)
-                    key = (g * keys + slots[slot] + j * pitch) * width
-                    products(
-                        seen, key, line, 1, query, 0, TILE, weights, 0, TILE, n, width, TILE, True
-                    )
-                    products(
-                        tells, key, line, 1, slope, 0, TILE, turns, 0, TILE, n, width, TILE, True
-                    )
-                    place = mask_place(blocks, g, c, tile, slot * size + j)
-                    _turn(weights, turns, n, masks, place, level)
-                    products(
-                        weights, 0, TILE, 1, slopes, 0, width, d_tells, key, line, n, TILE, width,
-                        False,
-                    )  # fmt: skip
-                    products(
-                        turns, 0, TILE, 1, asks, 0, width, d_seen, key, line, n, TILE, width, False
-                    )
-                    products(
-                        seen, key, 1, line, turns, 0, TILE, sums, 0, TILE, width, n, TILE, False
-                    )
-                    j += n
-            for r in range(TILE):
-                if row[r] >= 0:
-                    for d in range(width):
-                        d_asks[at[r] + d] += sums[d * TILE + r] * scale
+            for key, n, place in stretches(blocks, g, c, tile, keys):
+                key *= width
+                products(seen, key, line, 1, query, 0, TILE, weights, 0, TILE, n, width, TILE, True)
+                products(tells, key, line, 1, slope, 0, TILE, turns, 0, TILE, n, width, TILE, True)
+                _turn(weights, turns, n, masks, place, level)
+                _fold(weights, n, slope_rows, d_tells, key, line, width)
+                _fold(turns, n, ask_rows, d_seen, key, line, width)
+                products(seen, key, 1, line, turns, 0, TILE, sums, 0, TILE, width, n, TILE, False)
+            _add(sums, at, width, scale, d_asks)
+
+
+@compiled
+def _fold(weights, n, rows, into, key, line, width):
+    """Adds the weighted rows of a tile to each of n keys."""
+    products(weights, 0, TILE, 1, rows, 0, width, into, key, line, n, TILE, width, False)
+
+
+@compiled
+def _add(sums, at, width, by, into):
+    """Adds columns [D, TILE] to the rows of a tile."""
+    for r in range(TILE):
+        if at[r] >= 0:
+            for d in range(width):
+                into[at[r] + d] += sums[d * TILE + r] * by
 
 
 @compiled

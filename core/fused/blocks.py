@@ -17,6 +17,8 @@ from core.fused.compiling import compiled
 from core.fused.lanes import WIDE
 
 TILE = 2 * WIDE
+CHUNK = 128
+"""Keys whose scores with a tile lie in the first cache."""
 LOG2E = np.float32(1.4426950408889634)
 
 
@@ -40,19 +42,32 @@ class Blocks(NamedTuple):
 
 
 @compiled
-def own(table, g, c):
-    """The indices of a group and block in a table that they may share."""
-    return (g if table.shape[0] > 1 else 0), (c if table.shape[1] > 1 else 0)
+def stretches(blocks, g, c, tile, total):
+    """Stretches of keys that a tile of a block looks at, CHUNK or fewer each.
+
+    Yields the first key's row among all groups' `total` each, the number of keys, and where their
+    lanes begin in the flat mask, -1 without a mask.
+    """
+    slots, (low, high) = _own(blocks.first, g, c), _own(blocks.spans, g, c)[tile]
+    size, mask = blocks.size, blocks.mask
+    for slot in range(len(slots)):
+        j = max(low - slot * size, 0)
+        stop = min(high - slot * size, size) if slots[slot] >= 0 else 0
+        while j < stop:
+            n = min(CHUNK, stop - j)
+            place = -1
+            if mask.size:
+                of_g, of_c = g % mask.shape[0], c % mask.shape[1]
+                table = (of_g * mask.shape[1] + of_c) * mask.shape[2] + tile
+                place = (table * mask.shape[3] + slot * size + j) * TILE
+            yield g * total + slots[slot] + j * blocks.pitch, n, place
+            j += n
 
 
 @compiled
-def mask_place(blocks, g, c, tile, key):
-    """Where the lanes of a key begin in the flat mask; -1 without a mask."""
-    mask = blocks.mask
-    if mask.size == 0:
-        return -1
-    g, c = own(mask, g, c)
-    return (((g * mask.shape[1] + c) * mask.shape[2] + tile) * mask.shape[3] + key) * TILE
+def _own(table, g, c):
+    """What a group and block have in a table that all groups or all blocks may share."""
+    return table[g % table.shape[0], c % table.shape[1]]
 
 
 @compiled
@@ -73,9 +88,11 @@ def across(rows, at, width, by, into):
 
 
 @compiled
-def places(blocks, g, c, tile, total, into):
-    """The rows of a tile among all groups' `total` rows each, -1 after the last one."""
+def places(blocks, g, c, tile, total, width, row, at):
+    """The rows of a tile among all groups' `total` rows each, and where those of `width` numbers
+    begin: below 0 after the last one."""
     rows = blocks.rows
     for r in range(TILE):
-        row = tile * TILE + r
-        into[r] = g * total + rows[c, row] if row < rows.shape[1] else -1
+        one = tile * TILE + r
+        row[r] = g * total + rows[c, one] if one < rows.shape[1] else -1
+        at[r] = row[r] * width

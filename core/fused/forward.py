@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.fused.blocks import LOG2E, TILE, across, mask_place, own, places
+from core.fused.blocks import CHUNK, LOG2E, TILE, across, places, stretches
 from core.fused.compiling import compiled
 from core.fused.lanes import (
     WIDE,
@@ -25,8 +25,6 @@ from core.fused.lanes import (
 )
 from core.fused.products import products
 
-CHUNK = 128
-"""Keys whose scores lie in the first cache."""
 LEAST = np.float32(-125)
 LOWEST = np.float32(-1e30)
 """Stands for the maximum of no scores."""
@@ -50,35 +48,18 @@ def forward(q, k, v, out, lse, blocks, starts, scale, first, last):
     query, sums = np.empty(width * TILE, np.float32), np.empty(width * TILE, np.float32)
     scores, state = np.empty(CHUNK * TILE, np.float32), np.empty(2 * TILE, np.float32)
     row, at = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
-    count, size, pitch = blocks.rows.shape[0], blocks.size, blocks.pitch
+    count, line = blocks.rows.shape[0], blocks.pitch * width
     for unit in range(first, last):
         g, c = unit // count, unit % count
-        slots_of, spans_of = own(blocks.first, g, c), own(blocks.spans, g, c)
-        slots, spans = blocks.first[slots_of], blocks.spans[spans_of]
-        for tile in range(spans.shape[0]):
-            places(blocks, g, c, tile, total, row)
-            for r in range(TILE):
-                at[r] = row[r] * width
+        for tile in range(blocks.spans.shape[2]):
+            places(blocks, g, c, tile, total, width, row, at)
             across(asks, at, width, scale * LOG2E, query)
             _begin(outs, levels, row, at, width, starts, sums, state)
-            for slot in range(len(slots)):
-                if slots[slot] < 0:
-                    continue
-                j = max(spans[tile, 0] - slot * size, 0)
-                stop = min(spans[tile, 1] - slot * size, size)
-                while j < stop:
-                    n = min(CHUNK, stop - j)
-                    key = (g * keys + slots[slot] + j * pitch) * width
-                    line = pitch * width
-                    products(
-                        seen, key, line, 1, query, 0, TILE, scores, 0, TILE, n, width, TILE, True
-                    )
-                    place = mask_place(blocks, g, c, tile, slot * size + j)
-                    _weigh(scores, n, masks, place, state, sums, width)
-                    products(
-                        tells, key, 1, line, scores, 0, TILE, sums, 0, TILE, width, n, TILE, False
-                    )
-                    j += n
+            for key, n, place in stretches(blocks, g, c, tile, keys):
+                key *= width
+                products(seen, key, line, 1, query, 0, TILE, scores, 0, TILE, n, width, TILE, True)
+                _weigh(scores, n, masks, place, state, sums, width)
+                products(tells, key, 1, line, scores, 0, TILE, sums, 0, TILE, width, n, TILE, False)
             _end(outs, levels, row, at, width, sums, state)
 
 
