@@ -32,14 +32,14 @@ from core.attention.backends.source import Source, compute_dtype, for_each_head
 from core.attention.backends.state import State
 from core.attention.backends.tiled import tiled_backward, tiled_forward
 from core.attention.learned import Choice
-from core.attention.plan import Plan
+from core.attention.plan import BLOCK, Plan
 from core.fused.lanes import WIDE
 
 # measured by benchmarks/attention.py: with torch's kernel the forward has the least waste in low
 # blocks, the backward spends more on summing overlapping keys, which high blocks have fewer of
 FORWARD_ROWS, BACKWARD_ROWS = 32, 192
 FORWARD, BACKWARD = Size(1 << 20, copied=False), Size(3 << 18, copied=True)
-TILED_ROWS = 64  # 32 to 256 are as fast
+TILED_ROWS = BLOCK  # 32 to 256 are as fast
 WAITING = 1 << 22  # numbers in the masks of pieces that one call works out
 
 
