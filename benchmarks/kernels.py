@@ -29,7 +29,7 @@ from core.attention import Window
 from core.attention.axes import KeyBlocks, Run
 from core.attention.backends.cpu import BACKWARD, FORWARD
 from core.attention.backends.kernels import part_backward, part_forward
-from core.attention.backends.pieces import MASK_AREA, Piece, Size, additive
+from core.attention.backends.pieces import Piece, Size, additive
 from core.attention.backends.state import State
 from core.attention.backends.tiled import tiled_backward, tiled_forward
 from core.attention.parts import Part
@@ -79,15 +79,16 @@ class Shape:
 
     def pieces(self, size: Size, heads: int, channels: int, dtype: torch.dtype) -> list[Piece]:
         """As the backend cuts them, with masks of the dtype."""
-        lines = size.lines(self.part, heads * channels)
         return [
-            Piece(slice(heads), some, *self._mask(some, dtype))
-            for some in self.part.split(MASK_AREA, lines, size.copied)
+            Piece(slice(heads), some, *self._mask(some, size, dtype))
+            for some in size.split(self.part, heads * channels)
         ]
 
     @staticmethod
-    def _mask(part: Part, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
-        return (None, None) if part.full else additive(part.mask(), dtype)
+    def _mask(part: Part, size: Size, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+        if part.full or size.tiles(part):
+            return None, None
+        return additive(part.mask(), dtype)
 
 
 def shapes(extent: Extent) -> Iterator[Shape]:

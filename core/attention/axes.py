@@ -213,10 +213,6 @@ class KeyBlocks:
     def _starts(self) -> Tensor:
         return self.first.clamp(0, self.keys - self.taken)
 
-    def starts(self) -> Tensor:
-        """The first key that is read for each slot, -1 for a slot without keys."""
-        return self._starts.masked_fill(self.first == KeyBlocks.ABSENT, -1)
-
     @cached_property
     def ragged(self) -> bool:
         """Whether some place holds no key of its slot."""

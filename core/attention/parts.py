@@ -69,14 +69,18 @@ class Part:
         keys = isinstance(self.cols, Run | KeyBlocks | Slots)
         return keys and self.name != "rows" and self.rows.width >= _TALL
 
+    @property
+    def ruled(self) -> bool:
+        """Whether more than the limits of a query decides which of its keys count."""
+        return self.keep is not None or self.rule is not None
+
     @cached_property
     def full(self) -> bool:
         """Whether every pair of the blocks counts, so that no mask is needed."""
         limited = self.left is not None or self.right is not None
-        ruled = self.keep is not None or self.rule is not None
         gaps = isinstance(self.cols, Pick) and bool((self.cols.table < 0).any())
         gaps = gaps or (isinstance(self.cols, KeyBlocks) and self.cols.ragged)
-        return not (limited or ruled or gaps)
+        return not (limited or self.ruled or gaps)
 
     def blocks(self, first: int, last: int) -> Part:
         return replace(self, rows=self.rows.blocks(first, last), cols=self.cols.blocks(first, last))
@@ -142,7 +146,7 @@ class Part:
     def seen(self) -> tuple[Tensor, Tensor]:
         """The keys [low, high) of the block that each row may see, two int32 [C, R]."""
         first, last = self.cols.ends()
-        low, high = self._interval(self.rows.index())
+        low, high = self.interval(self.rows.index())
         return torch.maximum(low, first[:, None]), torch.minimum(high, last[:, None])
 
     def trimmed(self, low: int, high: int) -> Part:
@@ -173,7 +177,7 @@ class Part:
         i, j = self.rows.index(), self.cols.index()
         if self.left is None and self.right is None and self.rule is None and bounds_BN2 is None:
             return self._kept(j[..., None, :])
-        low, high = self._interval(i)
+        low, high = self.interval(i)
         if bounds_BN2 is not None:
             bound = self.rows.take(bounds_BN2)
             if j.ndim == 3 and len(bound) > 1:  # keys of each head, bounds of each sequence
@@ -193,7 +197,7 @@ class Part:
             kept &= self.keep[j.long()]
         return kept if kept.ndim == 4 else kept[None]
 
-    def _interval(self, i: Tensor) -> tuple[Tensor, Tensor]:
+    def interval(self, i: Tensor) -> tuple[Tensor, Tensor]:
         """Half-open local key interval of the window of local rows i, int32; it excludes -1."""
         own = i + (self.origin[0] - self.origin[1])
         low = torch.zeros_like(own) if self.left is None else (own - self.left).clamp_min(0)

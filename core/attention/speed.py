@@ -157,7 +157,7 @@ class _Lab:
         return Tiled(pair, max(0.0, b - pair * many) / TILED_ROWS)
 
     def tiled_seconds(self, part: Part, direction: str) -> float:
-        piece = Piece(slice(_GROUPS), part, *additive(part.mask(), self.state.q.dtype))
+        piece = Piece(slice(_GROUPS), part, None, None)
         if direction == "backward":
             return _median(lambda: tiled_backward([piece], self.state, self.totals, 0.125))
         out, lse = self.totals[0], self.state.lse.clone()

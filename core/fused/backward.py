@@ -10,10 +10,9 @@ import numpy as np
 
 from core.fused.blocks import CHUNK, LOG2E, TILE, across, places, stretches
 from core.fused.compiling import compiled
-from core.fused.forward import LEAST
+from core.fused.forward import LEAST, restrict
 from core.fused.lanes import (
     WIDE,
-    add,
     exp2_above,
     load_wide,
     multiply,
@@ -42,10 +41,11 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
     weights, turns = np.empty(CHUNK * TILE, np.float32), np.empty(CHUNK * TILE, np.float32)
     level = np.empty(2 * TILE, np.float32)
     row, at = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
+    edges = np.empty(2 * TILE, np.float32)
     count, line = blocks.rows.shape[0], blocks.pitch * width
     for unit in range(first, last):
         g, c = unit // count, unit % count
-        for tile in range(blocks.spans.shape[2]):
+        for tile in range((blocks.rows.shape[1] + TILE - 1) // TILE):
             places(blocks, g, c, tile, total, width, row, at)
             across(asks, at, width, scale * LOG2E, query)
             across(slopes, at, width, one, slope)
@@ -53,11 +53,13 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
             _rows(slopes, at, width, one, slope_rows)
             _levels(outs, levels, row, at, width, slope_rows, level)
             sums[:] = 0
-            for key, n, place in stretches(blocks, g, c, tile, keys):
+            for key, n, j, place, whole in stretches(blocks, g, c, tile, len(q), keys, edges):
                 key *= width
                 products(seen, key, line, 1, query, 0, TILE, weights, 0, TILE, n, width, TILE, True)
                 products(tells, key, line, 1, slope, 0, TILE, turns, 0, TILE, n, width, TILE, True)
-                _turn(weights, turns, n, masks, place, level)
+                if not whole or place >= 0:
+                    restrict(weights, n, j, edges, masks, place)
+                _turn(weights, turns, n, level)
                 _fold(weights, n, slope_rows, d_tells, key, line, width)
                 _fold(turns, n, ask_rows, d_seen, key, line, width)
                 products(seen, key, 1, line, turns, 0, TILE, sums, 0, TILE, width, n, TILE, False)
@@ -100,16 +102,13 @@ def _levels(outs, levels, row, at, width, slopes, level):
 
 
 @compiled
-def _turn(weights, turns, n, masks, place, level):
+def _turn(weights, turns, n, level):
     """Scores become weights, and slopes of weights those of scores."""
     least = splat_wide(LEAST)
     for half in range(0, TILE, WIDE):
         top, mean = load_wide(level, half), load_wide(level, TILE + half)
         for j in range(n):
             at = j * TILE + half
-            score = load_wide(weights, at)
-            if place >= 0:
-                score = add(score, load_wide(masks, place + at))
-            weight = exp2_above(subtract(score, top), least)
+            weight = exp2_above(subtract(load_wide(weights, at), top), least)
             store(weights, at, weight)
             store(turns, at, multiply(weight, subtract(load_wide(turns, at), mean)))

@@ -3,8 +3,8 @@
 Queries are worked on in tiles of TILE, one a lane, so that a tile's scores [keys, TILE] need no
 sum across lanes, and keys are read one by one from wherever they lie.
 
-Shapes: G batch x head, C blocks, R queries a block, S slots of keys a block, K keys of a block,
-T tiles of a block.
+Shapes: B sequences, G batch x head, C blocks, R queries a block, S slots of keys a block, K keys of
+a block, T tiles of a block.
 """
 
 from __future__ import annotations
@@ -20,47 +20,59 @@ TILE = 2 * WIDE
 CHUNK = 128
 """Keys whose scores with a tile lie in the first cache."""
 LOG2E = np.float32(1.4426950408889634)
+EVERY = np.iinfo(np.int32).max
 
 
 class Blocks(NamedTuple):
-    """Which pairs a kernel is to work out.
+    """Which pairs a kernel is to work out: keys of the block that are inside the limits of the
+    query, and that the mask lets count.
 
     Attributes:
         rows: int64 [C, R] the queries.
-        first: int64 [G or 1, C, S] the first key of a slot, -1 for a slot without any.
+        limits: int32 [B or 1, C, R, 2] the keys [low, high) that a query may see.
+        first: int64 [G or 1, C, S] the first key of a slot. What lies before the first key of all
+            or after the last is not there: a slot may have no keys.
         size: keys of a slot, `pitch` rows apart.
+        taken: keys of a slot that can be there; those are what the mask tells of.
         mask: float32 [G or 1, C or 1, T, K, TILE] added to scores; no number where all count.
-        spans: int64 [G or 1, C or 1, T, 2] the keys [low, high) of a block that a tile looks at.
     """
 
     rows: np.ndarray
+    limits: np.ndarray
     first: np.ndarray
     size: int
+    taken: int
     pitch: int
     mask: np.ndarray
-    spans: np.ndarray
 
 
 @compiled
-def stretches(blocks, g, c, tile, total):
+def stretches(blocks, g, c, tile, groups, total, edges):
     """Stretches of keys that a tile of a block looks at, CHUNK or fewer each.
 
-    Yields the first key's row among all groups' `total` each, the number of keys, and where their
-    lanes begin in the flat mask, -1 without a mask.
+    Yields the first key's row among all groups' `total` each, the number of keys, their first
+    number in the slot, where their lanes begin in the flat mask (-1 without a mask), and whether
+    every lane sees them all. `edges` [2, TILE] is filled with the numbers [low, high) that a lane
+    sees of the slot.
     """
-    slots, (low, high) = _own(blocks.first, g, c), _own(blocks.spans, g, c)[tile]
-    size, mask = blocks.size, blocks.mask
+    slots, limits = _own(blocks.first, g, c), blocks.limits
+    limits = limits[g * limits.shape[0] // groups, c]
+    mask, taken, pitch = blocks.mask, blocks.taken, blocks.pitch
+    place = -1
     for slot in range(len(slots)):
-        j = max(low - slot * size, 0)
-        stop = min(high - slot * size, size) if slots[slot] >= 0 else 0
+        begin = min(max(slots[slot], 0), total - 1 - (taken - 1) * pitch)
+        ahead = slots[slot] - begin  # of the first key that is there, where it is not 0
+        low, high, all_low, all_high = _edges(limits, tile, begin, pitch, edges)
+        j = max(low, ahead, 0)
+        stop = min(high, ahead + blocks.size, taken)
         while j < stop:
             n = min(CHUNK, stop - j)
-            place = -1
             if mask.size:
                 of_g, of_c = g % mask.shape[0], c % mask.shape[1]
                 table = (of_g * mask.shape[1] + of_c) * mask.shape[2] + tile
-                place = (table * mask.shape[3] + slot * size + j) * TILE
-            yield g * total + slots[slot] + j * blocks.pitch, n, place
+                place = (table * mask.shape[3] + slot * taken + j) * TILE
+            whole = all_low <= j and j + n <= all_high
+            yield g * total + begin + j * pitch, n, j, place, whole
             j += n
 
 
@@ -68,6 +80,25 @@ def stretches(blocks, g, c, tile, total):
 def _own(table, g, c):
     """What a group and block have in a table that all groups or all blocks may share."""
     return table[g % table.shape[0], c % table.shape[1]]
+
+
+@compiled
+def _edges(limits, tile, begin, pitch, edges):
+    """Fills the edges; the numbers that some lane sees and that all see, [low, high) both."""
+    low, high, all_low, all_high = EVERY, 0, 0, EVERY
+    for r in range(TILE):
+        row = tile * TILE + r
+        first, last = 0, 0
+        if row < len(limits) and limits[row, 0] < limits[row, 1]:
+            # rounded up; an edge before the slot is as good as its begin
+            first = (max(limits[row, 0] - begin, 0) + pitch - 1) // pitch
+            last = (max(limits[row, 1] - begin, 0) + pitch - 1) // pitch
+        if first < last:
+            low, high = min(low, first), max(high, last)
+        if row < len(limits):
+            all_low, all_high = max(all_low, first), min(all_high, last)
+        edges[r], edges[TILE + r] = first, last
+    return low, high, all_low, all_high
 
 
 @compiled

@@ -22,6 +22,7 @@ from core.fused.lanes import (
     splat_wide,
     store,
     subtract,
+    within,
 )
 from core.fused.products import products
 
@@ -48,17 +49,20 @@ def forward(q, k, v, out, lse, blocks, starts, scale, first, last):
     query, sums = np.empty(width * TILE, np.float32), np.empty(width * TILE, np.float32)
     scores, state = np.empty(CHUNK * TILE, np.float32), np.empty(2 * TILE, np.float32)
     row, at = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
+    edges = np.empty(2 * TILE, np.float32)
     count, line = blocks.rows.shape[0], blocks.pitch * width
     for unit in range(first, last):
         g, c = unit // count, unit % count
-        for tile in range(blocks.spans.shape[2]):
+        for tile in range((blocks.rows.shape[1] + TILE - 1) // TILE):
             places(blocks, g, c, tile, total, width, row, at)
             across(asks, at, width, scale * LOG2E, query)
             _begin(outs, levels, row, at, width, starts, sums, state)
-            for key, n, place in stretches(blocks, g, c, tile, keys):
+            for key, n, j, place, whole in stretches(blocks, g, c, tile, len(q), keys, edges):
                 key *= width
                 products(seen, key, line, 1, query, 0, TILE, scores, 0, TILE, n, width, TILE, True)
-                _weigh(scores, n, masks, place, state, sums, width)
+                if not whole or place >= 0:
+                    restrict(scores, n, j, edges, masks, place)
+                _weigh(scores, n, state, sums, width)
                 products(tells, key, 1, line, scores, 0, TILE, sums, 0, TILE, width, n, TILE, False)
             _end(outs, levels, row, at, width, sums, state)
 
@@ -75,20 +79,26 @@ def _begin(outs, levels, row, at, width, starts, sums, state):
 
 
 @compiled
-def _weigh(scores, n, masks, place, state, sums, width):
+def restrict(scores, n, j, edges, masks, place):
+    """Scores [n, TILE] of keys from number j on are -inf outside a lane's edges and by the mask."""
+    for half in range(0, TILE, WIDE):
+        low, high = load_wide(edges, half), load_wide(edges, TILE + half)
+        for x in range(n):
+            at = x * TILE + half
+            score = within(load_wide(scores, at), np.float32(j + x), low, high)
+            if place >= 0:
+                score = add(score, load_wide(masks, place + at))
+            store(scores, at, score)
+
+
+@compiled
+def _weigh(scores, n, state, sums, width):
     """Scores [n, TILE] become weights; what was summed before is brought to the new maximum."""
     for half in range(0, TILE, WIDE):
         before = load_wide(state, half)
         top = before
-        if place >= 0:
-            for j in range(n):
-                at = j * TILE + half
-                score = add(load_wide(scores, at), load_wide(masks, place + at))
-                store(scores, at, score)
-                top = larger(top, score)
-        else:
-            for j in range(n):
-                top = larger(top, load_wide(scores, j * TILE + half))
+        for j in range(n):
+            top = larger(top, load_wide(scores, j * TILE + half))
         least = splat_wide(LEAST)
         shrink = exp2_above(subtract(before, top), least)
         mass = multiply(load_wide(state, TILE + half), shrink)

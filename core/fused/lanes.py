@@ -188,6 +188,20 @@ larger, smaller = _chosen(">"), _chosen("<")
 
 
 @operation
+def within(typing: Any, x: Any, at: Any, low: Any, high: Any) -> Any:
+    """Each x whose `low` <= at < `high`, -inf for the others; `at` is one float32 for all."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, at, low, high = args
+        at = spread(builder, at, x.type.count)
+        after = builder.fcmp_ordered(">=", at, low)
+        inside = builder.and_(after, builder.fcmp_ordered("<", at, high))
+        return builder.select(inside, x, constant(-math.inf, x))
+
+    return x(x, types.float32, x, x), code
+
+
+@operation
 def root(typing: Any, x: Any) -> Any:
     """The square root of each."""
 

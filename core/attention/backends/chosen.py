@@ -30,9 +30,13 @@ def chosen_pieces(
         slots = part.cols
         if isinstance(slots, Slots):
             keys = _keys(choices[slots.choice].table, slots, len(plan.kv), plan.kv.start)
-            plain = part.rule is None and slots.choice == 0 and bounds is None
-            step = size.lines(part, groups * channels) // slots.width
-            if not plain:
+            plain = part.rule is None and slots.choice == 0
+            if plain and size.tiles(part):
+                some = replace(part, cols=keys)
+                yield Piece(slice(groups), some, None, None, bounds=bounds)
+                continue
+            step = size.numbers // (groups * channels * slots.width)
+            if not plain or bounds is not None:
                 step = min(step, MASK_AREA // (groups * part.rows.width * slots.width))
             masks: dict[int, Masked] = {}
             # the first rows of a causal part have fewer blocks to choose from

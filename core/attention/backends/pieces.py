@@ -7,7 +7,7 @@ keep all of theirs need no mask of their own, and the rest lose the keys that no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -30,13 +30,15 @@ _ALL = 1 << 62
 class Piece:
     """A piece of a part for the heads of some batch rows, its additive mask and its empty rows.
 
-    `derived` is where a backend keeps what it makes of them.
+    A tiled piece is for all heads, its mask leaves the limits of a query to the kernel, and
+    `bounds` narrow those. `derived` is where a backend keeps what it makes of a piece.
     """
 
     groups: slice
     part: Part
     mask: Tensor | None
     empty: Tensor | None
+    bounds: Tensor | None = None
     derived: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -51,9 +53,18 @@ class Size:
     copied: bool
     tiled: bool = False
 
-    def lines(self, part: Part, numbers: int) -> int:
-        """Rows of a piece, where a row of all heads is so many `numbers`."""
-        return _ALL if self.tiled and part.tall else max(1, self.numbers // numbers)
+    def tiles(self, part: Part) -> bool:
+        return self.tiled and part.tall
+
+    def split(self, part: Part, numbers: int) -> Iterator[Part]:
+        """Pieces, where a row of all heads is so many `numbers`."""
+        lines = max(1, self.numbers // numbers)
+        if not self.tiles(part):
+            yield from part.split(MASK_AREA, lines, self.copied)
+        elif part.ruled:
+            yield from part.split(MASK_AREA, _ALL)
+        else:
+            yield part
 
 
 def fixed_parts(plan: Plan) -> list[Part]:
@@ -65,49 +76,50 @@ def pieces_of(
     plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor, size: Size
 ) -> Iterator[Piece]:
     groups, _, channels = k_GND.shape
-    numbers = groups * channels
-    if bounds is None:
-        yield from _unbounded(plan, size, numbers, groups, k_GND.dtype)
-        return
-    for part in fixed_parts(plan):
-        for piece in part.split(MASK_AREA, size.lines(part, numbers), size.copied):
-            for some, cut in _left(piece, bounds):
-                if cut:
-                    yield from _cut(some, bounds, heads, groups, k_GND.dtype)
-                else:
-                    yield _whole(some, groups, k_GND.dtype)
+    for at, part in enumerate(fixed_parts(plan)):
+        if bounds is None:
+            yield from _static(plan, at, part, size, k_GND)
+        elif size.tiles(part):
+            for piece in _static(plan, at, part, size, k_GND):
+                yield replace(piece, bounds=bounds)
+        else:
+            for some in size.split(part, groups * channels):
+                for piece, cut in _left(some, bounds):
+                    if cut:
+                        yield from _cut(piece, bounds, heads, groups, k_GND.dtype)
+                    else:
+                        yield _whole(piece, groups, k_GND.dtype)
 
 
-def _unbounded(
-    plan: Plan, size: Size, numbers: int, groups: int, dtype: torch.dtype
-) -> Iterator[Piece]:
-    """What lengths alone decide, so that `torch.export` sees constants."""
-    key = (size, numbers, groups, dtype)
+def _static(plan: Plan, at: int, part: Part, size: Size, k_GND: Tensor) -> Iterator[Piece]:
+    """What lengths alone decide of part number `at`, so that `torch.export` sees constants."""
+    groups, _, channels = k_GND.shape
+    key = (at, size, groups, channels, k_GND.dtype)
     if key not in plan.prepared:
         with outside_tracing():
-            plan.prepared[key] = list(_prepared(plan, size, numbers, groups, dtype))
+            pieces = size.split(part, groups * channels)
+            plan.prepared[key] = list(_prepared(plan, pieces, size, groups, k_GND.dtype))
     for piece in plan.prepared[key]:
         if isinstance(piece, Part):
             with outside_tracing():
-                piece = _whole(piece, groups, dtype)
+                piece = _whole(piece, groups, k_GND.dtype, size)
         yield piece
 
 
 def _prepared(
-    plan: Plan, size: Size, numbers: int, groups: int, dtype: torch.dtype
+    plan: Plan, pieces: Iterator[Part], size: Size, groups: int, dtype: torch.dtype
 ) -> Iterator[Piece | Part]:
-    """Pieces with their masks, as long as those take little memory together."""
-    kept = 0
-    for part in fixed_parts(plan):
-        for some in part.split(MASK_AREA, size.lines(part, numbers), size.copied):
-            piece = _whole(some, groups, dtype) if kept < _KEPT else some
-            if isinstance(piece, Piece) and piece.mask is not None:
-                kept += piece.mask.numel()
-            yield piece
+    """Pieces with their masks, as long as those of the plan take little memory together."""
+    for some in pieces:
+        kept = plan.prepared.setdefault("kept", 0)
+        piece = _whole(some, groups, dtype, size) if kept < _KEPT else some
+        if isinstance(piece, Piece) and piece.mask is not None:
+            plan.prepared["kept"] = kept + piece.mask.numel()
+        yield piece
 
 
-def _whole(part: Part, groups: int, dtype: torch.dtype) -> Piece:
-    if part.full:
+def _whole(part: Part, groups: int, dtype: torch.dtype, size: Size | None = None) -> Piece:
+    if part.full or (size is not None and size.tiles(part) and not part.ruled):
         return Piece(slice(groups), part, None, None)
     return Piece(slice(groups), part, *additive(part.mask(), dtype))
 

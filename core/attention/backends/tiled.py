@@ -87,47 +87,42 @@ def tiled_backward(
 
 
 def blocks_of(piece: Piece) -> Blocks:
-    """What a kernel needs to know of a piece; made once."""
+    """What a kernel needs to know of a piece; made once, but for the bounds of a call."""
     if "blocks" not in piece.derived:
         piece.derived["blocks"] = _blocks(piece)
-    return piece.derived["blocks"]
+    blocks: Blocks = piece.derived["blocks"]
+    if piece.bounds is None:
+        return blocks
+    bound = piece.part.rows.take(piece.bounds)
+    low, high = torch.from_numpy(blocks.limits).unbind(-1)
+    low, high = torch.maximum(low, bound[..., 0]), torch.minimum(high, bound[..., 1])
+    return blocks._replace(limits=torch.stack((low, high), -1).numpy())
 
 
 def _blocks(piece: Piece) -> Blocks:
     rows, cols = piece.part.rows.index().long(), piece.part.cols
     if isinstance(cols, Run):
         first = cols.start + cols.step * torch.arange(cols.count)[None, :, None]
-        size, pitch = cols.width, cols.pitch
+        size, taken, pitch = cols.width, cols.width, cols.pitch
     else:
         assert isinstance(cols, KeyBlocks)
-        first = cols.starts() if cols.first.ndim == 3 else cols.starts()[None]
-        size, pitch = cols.taken, 1
-    tiles = -(-rows.shape[1] // TILE)
-    if piece.mask is None:
-        mask = torch.empty(0, 0, 0, 0, 0)
-        spans = torch.tensor([0, cols.width]).expand(1, 1, tiles, 2)
-    else:
-        mask = _lanes(piece.mask, rows.shape[1], tiles)
-        spans = _spans(mask)
-    rows, first, mask, spans = (x.contiguous().numpy() for x in (rows, first, mask, spans))
-    return Blocks(rows, first, size, pitch, mask, spans)
+        first = cols.first if cols.first.ndim == 3 else cols.first[None]
+        size, taken, pitch = cols.size, cols.taken, 1
+    limits = torch.stack(piece.part.interval(rows.int()), -1)[None]
+    mask = torch.empty(0, 0, 0, 0, 0)
+    if piece.mask is not None:
+        mask = _lanes(piece.mask, rows.shape[1])
+    rows, limits, first, mask = (x.contiguous().numpy() for x in (rows, limits, first, mask))
+    return Blocks(rows, limits, first, size, taken, pitch, mask)
 
 
-def _lanes(mask_GCRK: Tensor, rows: int, tiles: int) -> Tensor:
+def _lanes(mask_GCRK: Tensor, rows: int) -> Tensor:
     """[G, C, T, K, TILE]; lanes after the last row see nothing."""
     groups, blocks, _, keys = mask_GCRK.shape
+    tiles = -(-rows // TILE)
     mask = mask_GCRK.expand(groups, blocks, rows, keys)
     mask = F.pad(mask, (0, 0, 0, tiles * TILE - rows), value=-torch.inf)
     return mask.unflatten(2, (tiles, TILE)).transpose(-1, -2).contiguous()
-
-
-def _spans(mask_GCTKL: Tensor) -> Tensor:
-    """The keys from the first to the last that some lane sees, [low, high), int64 [G, C, T, 2]."""
-    seen = (mask_GCTKL > -torch.inf).any(-1)
-    number = torch.arange(seen.shape[-1])
-    low = torch.where(seen, number, seen.shape[-1]).amin(-1)
-    high = torch.where(seen, number + 1, 0).amax(-1)
-    return torch.stack([low, high], -1)
 
 
 def lanes_area(part: Part) -> int:

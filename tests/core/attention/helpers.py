@@ -130,10 +130,12 @@ def peaks(run: str, lengths: tuple[int, ...]) -> list[int]:
     """Peak memory in KiB of the Python function `run(n)`, given as text, beyond that of n = 64.
 
     All that is freed goes back at once: by itself malloc starts to keep freed blocks of ever
-    larger sizes, when and how many depends on the addresses that it happens to be given.
+    larger sizes, when and how many depends on the addresses that it happens to be given. The first
+    run may have to compile kernels and is not looked at.
     """
-    command = [sys.executable, "-c", _MEASURE.replace("{run}", run), "64", *map(str, lengths)]
+    sizes = map(str, (64, 64, *lengths))
+    command = [sys.executable, "-c", _MEASURE.replace("{run}", run), *sizes]
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
-    start, *found = (int(line) for line in done.stdout.split())
+    _, start, *found = (int(line) for line in done.stdout.split())
     return [peak - start for peak in found]

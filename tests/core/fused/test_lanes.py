@@ -75,3 +75,15 @@ def test_logarithms_and_roots():
     exact = np.log2(x.astype(np.float64))
     np.testing.assert_allclose(logarithms, exact, rtol=3e-7, atol=3e-8)
     np.testing.assert_allclose(roots, np.sqrt(x.astype(np.float64)), rtol=1e-7)
+
+
+def test_numbers_outside_their_limits_are_left_out(numbers):
+    @compiled
+    def apply(x, at, low, high, out):
+        store(out, 0, lanes.within(load(x, 0), at, load(low, 0), load(high, 0)))
+
+    low, high = np.arange(LANES, dtype=np.float32), np.arange(LANES, dtype=np.float32) + 2
+    out = np.empty(LANES, np.float32)
+    apply(numbers[0], np.float32(3), low, high, out)
+    seen = (low <= 3) & (high > 3)
+    assert out.tolist() == np.where(seen, numbers[0], -np.inf).tolist()
