@@ -55,8 +55,8 @@ def stretches(blocks, g, c, tile, groups, total, edges):
     every lane sees them all. `edges` [2, TILE] is filled with the numbers [low, high) that a lane
     sees of the slot.
     """
-    slots, limits = _own(blocks.first, g, c), blocks.limits
-    limits = limits[g * limits.shape[0] // groups, c]
+    slots, limits = blocks.first, blocks.limits
+    slots, limits = slots[g % len(slots), c], limits[g * len(limits) // groups, c]
     mask, taken, pitch = blocks.mask, blocks.taken, blocks.pitch
     place = -1
     for slot in range(len(slots)):
@@ -74,12 +74,6 @@ def stretches(blocks, g, c, tile, groups, total, edges):
             whole = all_low <= j and j + n <= all_high
             yield g * total + begin + j * pitch, n, j, place, whole
             j += n
-
-
-@compiled
-def _own(table, g, c):
-    """What a group and block have in a table that all groups or all blocks may share."""
-    return table[g % table.shape[0], c % table.shape[1]]
 
 
 @compiled

@@ -122,7 +122,9 @@ for n in map(int, sys.argv[1:]):
         status = open("/proc/self/status").read()
         print(status.split("VmHWM:")[1].split()[0], flush=True)
         os._exit(0)
-    os.wait()
+    ended = os.waitstatus_to_exitcode(os.wait()[1])
+    if ended:
+        sys.exit(f"n = {n}: the child ended with {ended}")
 """
 
 
@@ -136,6 +138,6 @@ def peaks(run: str, lengths: tuple[int, ...]) -> list[int]:
     sizes = map(str, (64, 64, *lengths))
     command = [sys.executable, "-c", _MEASURE.replace("{run}", run), *sizes]
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env)
     _, start, *found = (int(line) for line in done.stdout.split())
     return [peak - start for peak in found]
