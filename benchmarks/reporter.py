@@ -117,6 +117,7 @@ def trained(rows: pl.DataFrame, where: Path, settings: Settings, out: Path) -> T
     config = training_config(wanted)
     began = time.perf_counter()
     summary = train(config)
+    assert not summary["set_aside"], "all rows are told, in order"
     return Training(Path(summary["run"]), config, time.perf_counter() - began)
 
 

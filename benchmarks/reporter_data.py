@@ -57,7 +57,9 @@ def read(where: Path) -> tuple[pl.DataFrame, dict[str, np.ndarray]]:
                 told = _spelled(sequences, record.chrom, record.pos - 1, record.ref or "", alt)
                 rows.append((*told, info["COEF"], info["TAGS"]))
     alleles = pl.DataFrame(rows, schema=[*_EVENT, "coef", "tags"], orient="row")
-    return events(alleles.filter(pl.col("tags") >= TAGS)), sequences
+    # A deletion behind the one N has no base to hold on to: training takes none such.
+    known = ~pl.col("ref").str.contains("N")
+    return events(alleles.filter(pl.col("tags") >= TAGS, known)), sequences
 
 
 def _spelled(
