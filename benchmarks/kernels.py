@@ -2,12 +2,13 @@
 
     python -m benchmarks.kernels [quick=true] [out=DIR]
 
-`flash` is torch's fused kernel in the dtype itself, `flash in float32` the same after a conversion
-that is timed with it, `composed` matrix products and a softmax in float32. Bands are the inside of
+`tiled` is the project's own kernel in float32, from the dtype and back where it is another; `flash`
+torch's fused kernel in the dtype itself, `flash in float32` the same after a conversion that is
+timed with it, `composed` matrix products and a softmax in float32. Bands are the inside of
 a window of radius 256 over views of the keys; slabs are 512 gathered keys. `gflops` counts pairs
 computed, `kept` those that the mask lets count, `share` is gflops over those of dense flash,
 which runs in the same rounds. The fastest way by `kept` is what `core.attention.backends` should
-do. Takes about two minutes on two cores.
+do. Takes about three minutes on two cores.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from core.attention.backends.cpu import BACKWARD, FORWARD
 from core.attention.backends.kernels import part_backward, part_forward
 from core.attention.backends.pieces import MASK_AREA, Piece, Size, additive
 from core.attention.backends.state import State
+from core.attention.backends.tiled import tiled_backward, tiled_forward
 from core.attention.parts import Part
 from core.errors import LongstrandError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PASSES = ("forward", "backward")
 FLOPS = {"forward": 4, "backward": 10}  # a channel of a pair
+WHOLE = Size(1 << 20, copied=False, tiled=True)
 COMPOSED = Size(1 << 21, copied=True)  # keys of all heads; one head at a time fits in the cache
 CLOSE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}  # of the largest number
 COLUMNS = ("dtype", "pass", "shape", "kernel", "seconds", "gflops", "kept", "share")
@@ -76,7 +79,7 @@ class Shape:
 
     def pieces(self, size: Size, heads: int, channels: int, dtype: torch.dtype) -> list[Piece]:
         """As the backend cuts them, with masks of the dtype."""
-        lines = max(1, size.numbers // (heads * channels))
+        lines = size.lines(self.part, heads * channels)
         return [
             Piece(slice(heads), some, *self._mask(some, dtype))
             for some in self.part.split(MASK_AREA, lines, size.copied)
@@ -98,7 +101,8 @@ def shapes(extent: Extent) -> Iterator[Shape]:
     for rows in extent.slabs:
         count, slots = n // rows, 2 * extent.radius // rows
         drawn = torch.rand(count, count, generator=generator).argsort(1)[:, :slots]
-        slab = Part("blocks", (0, 0), Run(0, rows, count, rows), KeyBlocks(drawn * rows, rows, n))
+        keys = KeyBlocks(drawn * rows, rows, n)
+        slab = Part("blocks", (0, 0), Run(0, rows, count, rows), keys, starts=True)
         yield Shape(f"slab {rows} x {slab.cols.width}", slab, slab.area())
 
 
@@ -120,6 +124,7 @@ class Lab:
         given, pieces = (self.q, self.k, self.v), partial(self.pieces, shape)
         run = partial(_forward, scale=self.scale)
         ways: dict[str, Callable[[], Found]] = {
+            "tiled": partial(_tiled_forward, pieces(WHOLE, torch.float32), given, self.scale),
             "flash": partial(run, part_forward, pieces(FORWARD, self.dtype), given),
             "composed": partial(run, composed_forward, pieces(COMPOSED, self.dtype), given),
         }
@@ -139,6 +144,7 @@ class Lab:
         composed = part_backward if own else composed_backward  # the backend has this one
         size = BACKWARD if own else COMPOSED
         ways: dict[str, Callable[[], Found]] = {
+            "tiled": partial(_tiled_backward, pieces(WHOLE, torch.float32), state, self.scale),
             "flash": partial(run, flash_backward, pieces(BACKWARD, self.dtype), state),
             "composed": partial(run, composed, pieces(size, self.dtype), state),
         }
@@ -181,6 +187,20 @@ def _backward(
     totals = tuple(torch.zeros(x.shape) for x in (state.q, state.k, state.v))
     for piece in pieces:
         kernel(piece.part, piece.mask, state, totals, scale)
+    return _narrowed(totals, state.q.dtype)
+
+
+def _tiled_forward(pieces: list[Piece], given: Found, scale: float) -> Found:
+    q, k, v = (x.float() for x in given)
+    out, lse = torch.zeros_like(q), torch.zeros(q.shape[:2])
+    tiled_forward(pieces, (q, k, v), out, lse, scale)
+    return _narrowed((out, lse), given[0].dtype)
+
+
+def _tiled_backward(pieces: list[Piece], state: State, scale: float) -> Found:
+    wide = State(*(x.float() for x in state))
+    totals = (torch.zeros_like(wide.q), torch.zeros_like(wide.k), torch.zeros_like(wide.v))
+    tiled_backward(pieces, wide, totals, scale)
     return _narrowed(totals, state.q.dtype)
 
 

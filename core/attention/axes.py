@@ -202,25 +202,30 @@ class KeyBlocks:
 
     @property
     def width(self) -> int:
-        return self.first.shape[-1] * self._taken
+        return self.first.shape[-1] * self.taken
 
     @property
-    def _taken(self) -> int:
+    def taken(self) -> int:
+        """Keys of a slot that can lie inside."""
         return min(self.size, self.keys)
 
     @cached_property
     def _starts(self) -> Tensor:
-        return self.first.clamp(0, self.keys - self._taken)
+        return self.first.clamp(0, self.keys - self.taken)
+
+    def starts(self) -> Tensor:
+        """The first key that is read for each slot, -1 for a slot without keys."""
+        return self._starts.masked_fill(self.first == KeyBlocks.ABSENT, -1)
 
     @cached_property
     def ragged(self) -> bool:
         """Whether some place holds no key of its slot."""
-        return self._taken < self.size or bool((self._starts != self.first).any())
+        return self.taken < self.size or bool((self._starts != self.first).any())
 
     def index(self) -> Tensor:
         """int32 [C, width] or [G, C, width], -1 where there is no key."""
         first = self.first[..., None]
-        keys = self._starts[..., None] + torch.arange(self._taken)
+        keys = self._starts[..., None] + torch.arange(self.taken)
         inside = (keys >= first) & (keys < first + self.size)
         return keys.masked_fill_(~inside, -1).flatten(-2).int()
 
@@ -229,7 +234,7 @@ class KeyBlocks:
         groups, rows, size = x_GND.shape
         # every stretch of a slot's length, as rows that overlap
         stretches = x_GND.as_strided(
-            (groups * rows - self._taken + 1, self._taken * size), (size, 1), x_GND.storage_offset()
+            (groups * rows - self.taken + 1, self.taken * size), (size, 1), x_GND.storage_offset()
         )
         starts = self._starts + rows * torch.arange(groups)[:, None, None]
         shape = (groups, self.count, self.width, size)
@@ -240,24 +245,24 @@ class KeyBlocks:
     def add(self, into_GND: Tensor, blocks_GCKD: Tensor) -> None:
         """The adjoint of `take`: slots that lie on the grid of whole blocks are added as wholes."""
         groups, rows, size = into_GND.shape
-        slots = blocks_GCKD.reshape(groups, -1, self._taken * size)
+        slots = blocks_GCKD.reshape(groups, -1, self.taken * size)
         starts = self._starts.flatten(-2)
-        off = (starts % self._taken != 0) | (starts + self._taken > rows - rows % self._taken)
+        off = (starts % self.taken != 0) | (starts + self.taken > rows - rows % self.taken)
         if bool(off.any()):
             self._add_rows(into_GND, slots, starts, off)
-        whole = rows // self._taken
-        number = torch.where(off, 0, starts // self._taken).expand(groups, -1)
-        if rows % self._taken == 0:
+        whole = rows // self.taken
+        number = torch.where(off, 0, starts // self.taken).expand(groups, -1)
+        if rows % self.taken == 0:
             number = (number + whole * torch.arange(groups)[:, None]).flatten()
             into_GND.view(groups * whole, -1).index_add_(0, number, slots.flatten(0, 1))
         else:
             for into, at, some in zip(into_GND, number, slots, strict=True):
-                into[: whole * self._taken].view(whole, -1).index_add_(0, at, some)
+                into[: whole * self.taken].view(whole, -1).index_add_(0, at, some)
 
     def _add_rows(self, into_GND: Tensor, slots: Tensor, starts: Tensor, off: Tensor) -> None:
         """Adds the slots that are `off` the grid row by row, and leaves zeros in their place."""
         groups, _, size = into_GND.shape
-        within = torch.arange(self._taken)
+        within = torch.arange(self.taken)
         for group in range(groups):
             at = off if off.ndim == 1 else off[group]
             some = starts[at] if starts.ndim == 1 else starts[group, at]

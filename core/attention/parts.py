@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core.attention.axes import KeyAxis, KeyBlocks, Pick, RowAxis, Run, Shifts
+from core.attention.axes import KeyAxis, KeyBlocks, Pick, RowAxis, Run, Shifts, Slots
 
 _NARROW = 16  # keys of a row
+_TALL = 8  # rows of a block
 _PASSES = 4  # a narrow part goes over its rows this often, so that fewer should fit in the cache
 _WORTH_TRIMMING = 0.9  # share of the keys up to which a narrower block pays for its own mask
 Rule = Callable[[Tensor, Tensor], Tensor]
@@ -61,6 +62,12 @@ class Part:
             return True
         one = isinstance(self.rows, Run) and isinstance(self.cols, Pick) and self.count == 1
         return one and self.cols.width <= _NARROW and self.rows.width > _NARROW
+
+    @property
+    def tall(self) -> bool:
+        """Whether blocks of many rows meet keys that lie in even stretches."""
+        keys = isinstance(self.cols, Run | KeyBlocks | Slots)
+        return keys and self.name != "rows" and self.rows.width >= _TALL
 
     @cached_property
     def full(self) -> bool:
@@ -124,15 +131,19 @@ class Part:
         cut: whether they take any pair away; low, high: the local keys [low, high) that some row
         may still see, low >= high where no row sees any.
         """
-        first, last = self.cols.ends()
-        low, high = self._interval(self.rows.index())
-        low, high = torch.maximum(low, first[:, None]), torch.minimum(high, last[:, None])
+        low, high = self.seen()
         bound = self.rows.take(bounds_BN2)
         cut = ((bound[..., 0] > low) | (bound[..., 1] < high)).any(-1).any(0)
         low, high = torch.maximum(low, bound[..., 0]), torch.minimum(high, bound[..., 1])
         none = low >= high
         low = low.masked_fill(none, torch.iinfo(low.dtype).max).amin(-1).amin(0)
         return cut, low, high.masked_fill(none, 0).amax(-1).amax(0)
+
+    def seen(self) -> tuple[Tensor, Tensor]:
+        """The keys [low, high) of the block that each row may see, two int32 [C, R]."""
+        first, last = self.cols.ends()
+        low, high = self._interval(self.rows.index())
+        return torch.maximum(low, first[:, None]), torch.minimum(high, last[:, None])
 
     def trimmed(self, low: int, high: int) -> Part:
         """Without the keys before `low` and from `high` on, counted inside each block."""

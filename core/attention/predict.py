@@ -11,7 +11,7 @@ import torch
 
 from core.attention.attend import attend
 from core.attention.axes import KeyBlocks, Run, Shifts, Slots
-from core.attention.backends.cpu import BACKWARD_ROWS, FORWARD_ROWS
+from core.attention.backends.cpu import rows_of, serves
 from core.attention.backends.source import compute_dtype
 from core.attention.parts import Part
 from core.attention.patterns import Window
@@ -48,10 +48,11 @@ def cpu_seconds(plan: Plan, size: int, groups: int, dtype: torch.dtype) -> tuple
     converted = 0.0 if dtype == compute_dtype(dtype) else known.convert
     forward = queries * known.fresh + (2 * queries + 2 * keys) * converted
     backward = (queries + 2 * keys) * known.fresh + (4 * queries + 4 * keys) * converted
-    for part in plan.at(FORWARD_ROWS).parts:
-        forward += wide * groups * _part(part, known.forward)
-    for part in plan.at(BACKWARD_ROWS).parts:
-        backward += wide * groups * _part(part, known.backward)
+    tiled = serves(compute_dtype(dtype), size)
+    for part in plan.at(rows_of(tiled, backward=False)).parts:
+        forward += wide * groups * _part(part, known.forward, tiled)
+    for part in plan.at(rows_of(tiled, backward=True)).parts:
+        backward += wide * groups * _part(part, known.backward, tiled)
     return forward + _choosing(plan, known, wide * groups), backward
 
 
@@ -82,8 +83,10 @@ def _cuda_pair_seconds(size: int, dtype: torch.dtype) -> tuple[float, float]:
     return forward / pairs, max(0.0, both - forward) / pairs
 
 
-def _part(part: Part, known: Pass) -> float:
+def _part(part: Part, known: Pass, tiled: bool) -> float:
     """Seconds of a part for one head of 64 channels."""
+    if tiled and part.tall and known.tiled is not None:
+        return known.tiled.part(part)
     rows = part.rows.count * part.rows.width
     if part.narrow:
         each = known.diagonal if isinstance(part.cols, Shifts) else known.column

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from core.attention.axes import KeyAxis, KeyBlocks, Pick, Run, Shifts
-from core.attention.backends.cpu import BACKWARD, FORWARD, merge
+from core.attention.backends.cpu import BACKWARD, FORWARD, TILED_ROWS, merge
 from core.attention.backends.kernels import part_backward, part_forward
 from core.attention.backends.narrow import narrow_backward, narrow_forward
-from core.attention.backends.pieces import additive
+from core.attention.backends.pieces import Piece, additive
 from core.attention.backends.state import State
+from core.attention.backends.tiled import lanes_area, tiled_backward, tiled_forward
 from core.attention.parts import Part
 
 _GROUPS, _SIZE, _ROWS, _WINDOW = 8, 64, 8192, 512
@@ -47,10 +48,23 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Tiled:
+    """Seconds that the project's own kernels take for a lane of a key and for a row."""
+
+    pair: float
+    row: float
+
+    def part(self, part: Part) -> float:
+        """Of one head of 64 channels."""
+        return part.rows.count * part.rows.width * self.row + lanes_area(part) * self.pair
+
+
+@dataclass(frozen=True)
 class Pass:
     """Speeds of one direction, all for heads of 64 channels.
 
     Attributes:
+        tiled: of tall parts in float32.
         views, apart: of blocks whose keys are views, of neighbours and of rows `APART`.
         slabs: of blocks that gather their keys.
         column, diagonal: seconds a row for one key of a narrow part.
@@ -58,6 +72,7 @@ class Pass:
         merge: seconds a row to add a part to what others found.
     """
 
+    tiled: Tiled | None
     views: Curve
     apart: Curve
     slabs: Curve
@@ -123,6 +138,7 @@ class _Lab:
         diagonal = self.seconds(shifts, direction) / _GROUPS / count - narrow
         merge_rows = self.merged() if direction == "forward" else 0.0
         return Pass(
+            self.tiled(direction) if self.state.q.dtype == torch.float32 else None,
             views,
             apart,
             slabs,
@@ -131,6 +147,21 @@ class _Lab:
             narrow,
             merge_rows,
         )
+
+    def tiled(self, direction: str) -> Tiled:
+        """From windows of few and of many keys."""
+        parts = [self.window(TILED_ROWS, keys, direction) for keys in (64, _WINDOW)]
+        a, b = (self.tiled_seconds(part, direction) / _GROUPS / part.rows.count for part in parts)
+        few, many = (lanes_area(part) / part.rows.count for part in parts)
+        pair = max(0.0, b - a) / (many - few)
+        return Tiled(pair, max(0.0, b - pair * many) / TILED_ROWS)
+
+    def tiled_seconds(self, part: Part, direction: str) -> float:
+        piece = Piece(slice(_GROUPS), part, *additive(part.mask(), self.state.q.dtype))
+        if direction == "backward":
+            return _median(lambda: tiled_backward([piece], self.state, self.totals, 0.125))
+        out, lse = self.totals[0], self.state.lse.clone()
+        return _median(lambda: tiled_forward([piece], self.state[:3], out, lse, 0.125))
 
     def part(self, rows: Run, cols: KeyAxis, right: int | None = None) -> Part:
         return Part("band", (0, 0), rows, cols, right=right)

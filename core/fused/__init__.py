@@ -1,1 +1,1 @@
-"""Kernels compiled on first use (numba), for passes that no gradient runs through."""
+"""Kernels compiled on first use (numba); gradients come from kernels of their own or not at all."""

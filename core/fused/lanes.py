@@ -1,7 +1,8 @@
-"""Eight float32 numbers that are computed together, as a type of numba's compiled functions.
+"""Eight or sixteen float32 numbers that are computed together, as types of numba's compiled
+functions.
 
-LLVM makes of them what the processor has: one AVX register, two of NEON. Left to itself it would
-not vectorise over heads, whose loop is the innermost and short.
+LLVM makes of them what the processor has: one or two AVX registers, two or four of NEON. Left to
+itself it would not vectorise over heads or queries, whose loop is the innermost and short.
 """
 
 from __future__ import annotations
@@ -14,19 +15,18 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
-LANES = 8
-_VECTOR = ir.VectorType(ir.FloatType(), LANES)
-_INTEGERS = ir.VectorType(ir.IntType(32), LANES)
+LANES, WIDE = 8, 16
+_INDEX = ir.IntType(32)
 
 
 class LanesType(types.Type):
-    """Of values that `load` and `splat` make."""
+    """Of values that `load` and `splat` make, and their wide twins."""
 
-    def __init__(self) -> None:
-        super().__init__("Lanes")
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(f"Lanes({width})")
 
 
-lanes = LanesType()
 EXP2 = [1.0, 0.6931471805599453, 0.24022650695910072, 0.05550410866482158]
 EXP2 += [0.009618129107628477, 0.0013333558146428443, 0.00015403530393381608, 1.525273380405984e-05]
 """Of the Taylor series of two to the power of x, which is exact to float32 for abs(x) <= 1/2."""
@@ -38,10 +38,18 @@ HALF_ROOT = 0x3F3504F3
 """Bits of sqrt(1/2)."""
 
 
+def vector(width: int) -> ir.VectorType:
+    return ir.VectorType(ir.FloatType(), width)
+
+
+def _integers(width: int) -> ir.VectorType:
+    return ir.VectorType(_INDEX, width)
+
+
 @register_model(LanesType)
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _VECTOR)
+        super().__init__(manager, kind, vector(kind.width))
 
 
 def operation(code_of: Callable[..., Any]) -> Any:
@@ -49,36 +57,46 @@ def operation(code_of: Callable[..., Any]) -> Any:
     return intrinsic(code_of)
 
 
-def _constant(value: float) -> ir.Constant:
-    return ir.Constant(_VECTOR, [value] * LANES)
+def constant(value: float, like: Any) -> ir.Constant:
+    """As many times as the vector `like` has numbers."""
+    return ir.Constant(vector(like.type.count), [value] * like.type.count)
 
 
-def _integer(value: int) -> ir.Constant:
-    return ir.Constant(_INTEGERS, [value] * LANES)
+def _integer(value: int, like: Any) -> ir.Constant:
+    return ir.Constant(_integers(like.type.count), [value] * like.type.count)
 
 
 def _polynomial(builder: Any, x: Any, coefficients: list[float]) -> Any:
     """The first coefficient is of the power 0."""
-    found = _constant(coefficients[-1])
+    found = constant(coefficients[-1], x)
     for coefficient in coefficients[-2::-1]:
-        found = _call(builder, "fmuladd", [found, x, _constant(coefficient)])
+        found = call(builder, "fmuladd", [found, x, constant(coefficient, x)])
     return found
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [at]), _VECTOR.as_pointer())
+def address(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
+    """Of the number at this place of a flat array."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
 
 
-@operation
-def load(typing: Any, array: Any, at: Any) -> Any:
-    """The eight numbers of a flat float32 array from place `at` on."""
+def as_vector(builder: Any, pointer: Any, width: int) -> Any:
+    """The pointer to a number as one to the vector that begins with it."""
+    return builder.bitcast(pointer, vector(width).as_pointer())
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
-        return builder.load(pointer, align=4)
 
-    return lanes(array, types.intp), code
+def _loads(width: int) -> Any:
+    def code_of(typing: Any, array: Any, at: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = address(context, builder, signature.args[0], args[0], args[1])
+            return builder.load(as_vector(builder, pointer, width), align=4)
+
+        return LanesType(width)(array, types.intp), code
+
+    return operation(code_of)
+
+
+load, load_wide = _loads(LANES), _loads(WIDE)
+"""The numbers of a flat float32 array from a place on."""
 
 
 @operation
@@ -86,21 +104,25 @@ def store(typing: Any, array: Any, at: Any, value: Any) -> Any:
     """Into a flat float32 array from place `at` on."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
-        builder.store(args[2], pointer, align=4)
+        pointer = address(context, builder, signature.args[0], args[0], args[1])
+        builder.store(args[2], as_vector(builder, pointer, value.width), align=4)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, lanes), code
+    return types.void(array, types.intp, value), code
 
 
-@operation
-def splat(typing: Any, value: Any) -> Any:
-    """Eight times the same number."""
+def _splats(width: int) -> Any:
+    def code_of(typing: Any, value: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return spread(builder, args[0], width)
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _splat(builder, args[0])
+        return LanesType(width)(types.float32), code
 
-    return lanes(types.float32), code
+    return operation(code_of)
+
+
+splat, splat_wide = _splats(LANES), _splats(WIDE)
+"""The same number in each place."""
 
 
 @operation
@@ -108,23 +130,24 @@ def splat_from(typing: Any, array: Any, at: Any) -> Any:
     """Eight times the number at this place of a flat float32 array."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return _splat(builder, builder.load(builder.gep(data, [args[1]]), align=4))
+        pointer = address(context, builder, signature.args[0], args[0], args[1])
+        return spread(builder, builder.load(pointer, align=4), LANES)
 
-    return lanes(array, types.intp), code
-
-
-def _splat(builder: Any, number: Any) -> Any:
-    nothing = ir.Constant(_VECTOR, ir.Undefined)
-    one = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, nothing, ir.Constant(_INTEGERS, [0] * LANES))
+    return LanesType(LANES)(array, types.intp), code
 
 
-def _call(builder: Any, name: str, args: list[Any]) -> Any:
-    kind = ir.FunctionType(_VECTOR, [a.type for a in args])
-    return builder.call(
-        builder.module.declare_intrinsic(f"llvm.{name}.v{LANES}f32", fnty=kind), args
-    )
+def spread(builder: Any, number: Any, width: int) -> Any:
+    """A vector of `width` times the same number."""
+    nothing = ir.Constant(vector(width), ir.Undefined)
+    one = builder.insert_element(nothing, number, ir.Constant(_INDEX, 0))
+    return builder.shuffle_vector(one, nothing, ir.Constant(_integers(width), [0] * width))
+
+
+def call(builder: Any, name: str, args: list[Any]) -> Any:
+    """One of LLVM's functions, from vectors to one like the first."""
+    kind = ir.FunctionType(args[0].type, [a.type for a in args])
+    name = f"llvm.{name}.v{args[0].type.count}f32"
+    return builder.call(builder.module.declare_intrinsic(name, fnty=kind), args)
 
 
 @operation
@@ -132,9 +155,9 @@ def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c, in one step where the processor has one."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _call(builder, "fmuladd", list(args))
+        return call(builder, "fmuladd", list(args))
 
-    return lanes(lanes, lanes, lanes), code
+    return a(a, a, a), code
 
 
 def _binary(name: str) -> Callable[..., Any]:
@@ -142,7 +165,7 @@ def _binary(name: str) -> Callable[..., Any]:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return getattr(builder, name)(*args)
 
-        return lanes(lanes, lanes), code
+        return a(a, a), code
 
     return operation(code_of)
 
@@ -156,7 +179,7 @@ def _chosen(comparison: str) -> Callable[..., Any]:
         def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.select(builder.fcmp_ordered(comparison, *args), *args)
 
-        return lanes(lanes, lanes), code
+        return a(a, a), code
 
     return operation(code_of)
 
@@ -169,9 +192,9 @@ def root(typing: Any, x: Any) -> Any:
     """The square root of each."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _call(builder, "sqrt", list(args))
+        return call(builder, "sqrt", list(args))
 
-    return lanes(lanes), code
+    return x(x), code
 
 
 @operation
@@ -180,14 +203,16 @@ def exp2_above(typing: Any, x: Any, least: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x, least = args
-        whole = _call(builder, "rint", [x])
+        whole = call(builder, "rint", [x])
         power = _polynomial(builder, builder.fsub(x, whole), EXP2)
-        biased = builder.add(builder.fptosi(whole, _INTEGERS), _integer(EXPONENT))
-        scale = builder.bitcast(builder.shl(biased, _integer(MANTISSA)), _VECTOR)
-        above = builder.fcmp_ordered(">", x, least)
-        return builder.select(above, builder.fmul(power, scale), _constant(0.0))
+        integers = _integers(x.type.count)
+        biased = builder.add(builder.fptosi(whole, integers), _integer(EXPONENT, x))
+        scale = builder.bitcast(builder.shl(biased, _integer(MANTISSA, x)), x.type)
+        # unordered, so that what is not a number stays so
+        above = builder.fcmp_unordered(">", x, least)
+        return builder.select(above, builder.fmul(power, scale), constant(0.0, x))
 
-    return lanes(lanes, lanes), code
+    return x(x, x), code
 
 
 @operation
@@ -195,15 +220,17 @@ def log2(typing: Any, x: Any) -> Any:
     """The binary logarithm of positive normal numbers."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], _INTEGERS)
+        given = args[0]
+        bits = builder.bitcast(given, _integers(given.type.count))
         # Powers count from sqrt(1/2) on, so that what is left is near one.
-        above = builder.sub(bits, _integer(HALF_ROOT))
-        power = builder.ashr(above, _integer(MANTISSA))
-        near = builder.bitcast(builder.sub(bits, builder.shl(power, _integer(MANTISSA))), _VECTOR)
-        one = _constant(1.0)
+        above = builder.sub(bits, _integer(HALF_ROOT, given))
+        power = builder.ashr(above, _integer(MANTISSA, given))
+        whole_bits = builder.shl(power, _integer(MANTISSA, given))
+        near = builder.bitcast(builder.sub(bits, whole_bits), given.type)
+        one = constant(1.0, given)
         x = builder.fdiv(builder.fsub(near, one), builder.fadd(near, one))
         series = builder.fmul(x, _polynomial(builder, builder.fmul(x, x), LOG))
-        whole = builder.sitofp(power, _VECTOR)
-        return _call(builder, "fmuladd", [series, _constant(2 / math.log(2)), whole])
+        whole = builder.sitofp(power, given.type)
+        return call(builder, "fmuladd", [series, constant(2 / math.log(2), given), whole])
 
-    return lanes(lanes), code
+    return x(x), code

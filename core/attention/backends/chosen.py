@@ -31,7 +31,7 @@ def chosen_pieces(
         if isinstance(slots, Slots):
             keys = _keys(choices[slots.choice].table, slots, len(plan.kv), plan.kv.start)
             plain = part.rule is None and slots.choice == 0 and bounds is None
-            step = size.numbers // (groups * channels * slots.width)
+            step = size.lines(part, groups * channels) // slots.width
             if not plain:
                 step = min(step, MASK_AREA // (groups * part.rows.width * slots.width))
             masks: dict[int, Masked] = {}

@@ -1,11 +1,13 @@
 """Block-sparse attention on CPU, forward and backward.
 
-Each part of a plan is one kernel call (`kernels`) on [G, blocks, rows, D] against [G, blocks,
-keys, D]: a sliding window and a residue class are read as views without a copy, random blocks are
-gathered, global tokens are small rectangles, log-sparse distances are diagonals. Parts and sources
-are merged by log-sum-exp. The backward calls each part's kernel with the merged output and the
-merged log-sum-exp, which is exact (Dao 2023, arXiv:2307.08691, section 3.1) and needs no gradient
-through the log-sum-exp itself.
+Parts of many rows whose keys lie in stretches are worked out by the project's own kernels
+(`tiled`) in float32, with heads of a multiple of 16 channels. Everything else, and all of it in
+float64, for other heads and where `torch.export` is looking, is a call of torch's flash kernel
+(`kernels`) on [G, blocks, rows, D] against [G, blocks, keys, D]: a sliding window and a residue
+class are read as views without a copy, random blocks are gathered, global tokens are small
+rectangles, log-sparse distances are diagonals. Parts and sources are merged by log-sum-exp. The
+backward calls each part's kernel with the merged output and the merged log-sum-exp, which is exact
+(Dao 2023, arXiv:2307.08691, section 3.1) and needs no gradient through the log-sum-exp itself.
 
 Memory is O(n): masks and gathered keys live for one piece of a part at a time.
 """
@@ -13,6 +15,8 @@ Memory is O(n): masks and gathered keys live for one piece of a part at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -26,13 +30,17 @@ from core.attention.backends.narrow import narrow_backward, narrow_forward
 from core.attention.backends.pieces import Piece, Size, pieces_of
 from core.attention.backends.source import Source, compute_dtype, for_each_head
 from core.attention.backends.state import State
+from core.attention.backends.tiled import tiled_backward, tiled_forward
 from core.attention.learned import Choice
 from core.attention.plan import Plan
+from core.fused.lanes import WIDE
 
-# measured by benchmarks/attention.py: the forward has the least waste in low blocks, the backward
-# spends more on summing overlapping keys, which high blocks have fewer of
+# measured by benchmarks/attention.py: with torch's kernel the forward has the least waste in low
+# blocks, the backward spends more on summing overlapping keys, which high blocks have fewer of
 FORWARD_ROWS, BACKWARD_ROWS = 32, 192
 FORWARD, BACKWARD = Size(1 << 20, copied=False), Size(3 << 18, copied=True)
+TILED_ROWS = 64  # 32 to 256 are as fast
+WAITING = 1 << 22  # numbers in the masks of pieces that one call works out
 
 
 def cpu(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Tensor]:
@@ -59,10 +67,10 @@ class _BlockSparse(torch.autograd.Function):
         out, lse = None, None
         given = zip(plans, bounds, choices, kv_GND[::2], kv_GND[1::2], strict=True)
         for plan, bound, choice, k, v in given:
-            plan = plan.at(FORWARD_ROWS)
-            pieces = _pieces(plan, bound, choice, q.shape[1], k, FORWARD)
+            plan, size = sized(plan, q_GND, backward=False)
+            pieces = _pieces(plan, bound, choice, q.shape[1], k, size)
             covered = plan.covered and bound is None
-            found, level = _forward(pieces, q_GND, k, v, scale, covered)
+            found, level = _forward(_together(pieces, size), q_GND, k, v, scale, covered)
             if out is None or lse is None:
                 out, lse = found, level
             else:
@@ -88,12 +96,50 @@ class _BlockSparse(torch.autograd.Function):
         dkv = [torch.zeros_like(tensor) for tensor in kv_GND]
         for at, (plan, bound, choice) in enumerate(zip(*ctx.given, strict=True)):
             state = State(q_GND, kv_GND[2 * at], kv_GND[2 * at + 1], out_GND, lse, grad_GND)
-            plan = plan.at(BACKWARD_ROWS)
-            pieces = _pieces(plan, bound, choice, q.shape[1], state.k, BACKWARD)
+            plan, size = sized(plan, q_GND, backward=True)
+            pieces = _pieces(plan, bound, choice, q.shape[1], state.k, size)
             dk, dv = dkv[2 * at], dkv[2 * at + 1]
-            _backward(pieces, state, plan.whole_rows, (dq, dk, dv), ctx.scale)
+            totals = (dq, dk, dv)
+            _backward(_together(pieces, size), state, plan.whole_rows, totals, ctx.scale)
         shaped = [_summed(d, x) for d, x in zip((dq, *dkv), (q, *kv), strict=True)]
         return (None, None, None, None, *shaped)
+
+
+def sized(plan: Plan, q_GND: Tensor, backward: bool) -> tuple[Plan, Size]:
+    """The plan in the blocks that suit its kernels, and how much a piece of it holds."""
+    tiled = serves(q_GND.dtype, q_GND.shape[-1]) and not torch.compiler.is_compiling()
+    size = replace(BACKWARD if backward else FORWARD, tiled=tiled)
+    return plan.at(rows_of(tiled, backward)), size
+
+
+def rows_of(tiled: bool, backward: bool) -> int:
+    """Rows of a block, where a plan leaves them to its backend."""
+    if tiled:
+        return TILED_ROWS
+    return BACKWARD_ROWS if backward else FORWARD_ROWS
+
+
+def serves(dtype: torch.dtype, channels: int) -> bool:
+    """Whether the kernels of `tiled` work on heads of so many channels."""
+    return dtype == torch.float32 and channels % WIDE == 0
+
+
+def _together(pieces: Iterator[Piece], size: Size) -> Iterator[list[Piece] | Piece]:
+    """Neighbours that `tiled` works out in one call as lists, the others one by one."""
+    waiting: list[Piece] = []
+    numbers = 0
+    for piece in pieces:
+        tiled = size.tiled and piece.part.tall
+        if waiting and (not tiled or numbers > WAITING):
+            yield waiting
+            waiting, numbers = [], 0
+        if not tiled:
+            yield piece
+            continue
+        waiting.append(piece)
+        numbers += 0 if piece.mask is None else piece.mask.numel()
+    if waiting:
+        yield waiting
 
 
 def _pieces(
@@ -110,12 +156,20 @@ def _pieces(
 
 
 def _forward(
-    pieces: Iterator[Piece], q: Tensor, k: Tensor, v: Tensor, scale: float, covered: bool
+    pieces: Iterator[list[Piece] | Piece],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    covered: bool,
 ) -> tuple[Tensor, Tensor]:
     """out [G, N, D] and lse [G, N] of one source; `covered` says that pieces start all rows."""
     out = torch.empty_like(q) if covered else torch.zeros_like(q)
     lse = q.new_empty(q.shape[:2]) if covered else q.new_full(q.shape[:2], -torch.inf)
     for piece in pieces:
+        if isinstance(piece, list):
+            tiled_forward(piece, (q, k, v), out, lse, scale)
+            continue
         part, groups = piece.part, piece.groups
         qkv = (q[groups], k[groups], v[groups])
         if part.narrow:
@@ -147,7 +201,7 @@ def merge(out: Tensor, lse: Tensor, found: Tensor, level: Tensor) -> None:
 
 
 def _backward(
-    pieces: Iterator[Piece],
+    pieces: Iterator[list[Piece] | Piece],
     state: State,
     whole_rows: Tensor,
     grads: tuple[Tensor, Tensor, Tensor],
@@ -157,6 +211,11 @@ def _backward(
     # what other parts computed at whole rows was replaced: with lse inf their weights are 0
     elsewhere = state.lse.index_fill(1, whole_rows, torch.inf) if len(whole_rows) else state.lse
     for piece in pieces:
+        if isinstance(piece, list):
+            for replaced, some in groupby(piece, lambda one: one.part.name != "chosen"):
+                given = state._replace(lse=elsewhere) if replaced else state
+                tiled_backward(list(some), given, grads, scale)
+            continue
         part, groups = piece.part, piece.groups
         given = state if part.name in ("rows", "chosen") else state._replace(lse=elsewhere)
         given = State(*(x[groups] for x in given))

@@ -16,6 +16,8 @@ from core.attention.axes import KeyAxis, Run, Shifts
 from core.attention.backends.state import State
 from core.attention.parts import Part
 
+_STRETCH = 64  # rows
+
 
 def narrow_forward(
     part: Part,
@@ -93,4 +95,14 @@ def _add_transposed(cols: KeyAxis, into_GND: Tensor, weights: Tensor, rows: Tens
         for at in range(cols.width):
             cols.diagonal(into_GND, at).addcmul_(weights[..., at, None], rows)
     else:
-        cols.add(into_GND, (weights.transpose(1, 2) @ rows)[:, None])
+        cols.add(into_GND, _summed(weights, rows)[:, None])
+
+
+def _summed(weights_GRK: Tensor, rows_GRD: Tensor) -> Tensor:
+    """[G, K, D]: of long columns stretch by stretch, whose sums lose less than one of all."""
+    whole = weights_GRK.shape[1] // _STRETCH * _STRETCH
+    found = weights_GRK[:, whole:].transpose(1, 2) @ rows_GRD[:, whole:]
+    if whole:
+        weights, rows = (x[:, :whole].unflatten(1, (-1, _STRETCH)) for x in (weights_GRK, rows_GRD))
+        found += (weights.transpose(2, 3) @ rows).sum(1)
+    return found

@@ -7,8 +7,9 @@ keep all of theirs need no mask of their own, and the rest lose the keys that no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,24 +23,37 @@ MASK_AREA = 1 << 19  # pairs of a mask that is not shared by all blocks
 _KEPT = 1 << 23  # numbers in the masks that are kept with a plan
 _STRETCHES = 8  # stretches of blocks alike that a piece is cut into; more cost more than they save
 _EMPTY, _WHOLE, _CUT = 0, 1, 2
+_ALL = 1 << 62
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of a part for the heads of some batch rows, its additive mask and its empty rows."""
+    """A piece of a part for the heads of some batch rows, its additive mask and its empty rows.
+
+    `derived` is where a backend keeps what it makes of them.
+    """
 
     groups: slice
     part: Part
     mask: Tensor | None
     empty: Tensor | None
+    derived: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much a piece holds: numbers of queries (and of keys, where `copied`) of all heads."""
+    """How much a piece holds: numbers of queries (and of keys, where `copied`) of all heads.
+
+    Where `tiled`, tall parts are not cut to it: `core.attention.backends.tiled` has them.
+    """
 
     numbers: int
     copied: bool
+    tiled: bool = False
+
+    def lines(self, part: Part, numbers: int) -> int:
+        """Rows of a piece, where a row of all heads is so many `numbers`."""
+        return _ALL if self.tiled and part.tall else max(1, self.numbers // numbers)
 
 
 def fixed_parts(plan: Plan) -> list[Part]:
@@ -51,12 +65,12 @@ def pieces_of(
     plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor, size: Size
 ) -> Iterator[Piece]:
     groups, _, channels = k_GND.shape
-    lines = max(1, size.numbers // (groups * channels))
+    numbers = groups * channels
     if bounds is None:
-        yield from _unbounded(plan, lines, size.copied, groups, k_GND.dtype)
+        yield from _unbounded(plan, size, numbers, groups, k_GND.dtype)
         return
     for part in fixed_parts(plan):
-        for piece in part.split(MASK_AREA, lines, size.copied):
+        for piece in part.split(MASK_AREA, size.lines(part, numbers), size.copied):
             for some, cut in _left(piece, bounds):
                 if cut:
                     yield from _cut(some, bounds, heads, groups, k_GND.dtype)
@@ -65,13 +79,13 @@ def pieces_of(
 
 
 def _unbounded(
-    plan: Plan, lines: int, copied: bool, groups: int, dtype: torch.dtype
+    plan: Plan, size: Size, numbers: int, groups: int, dtype: torch.dtype
 ) -> Iterator[Piece]:
     """What lengths alone decide, so that `torch.export` sees constants."""
-    key = (lines, copied, groups, dtype)
+    key = (size, numbers, groups, dtype)
     if key not in plan.prepared:
         with outside_tracing():
-            plan.prepared[key] = list(_prepared(plan, lines, copied, groups, dtype))
+            plan.prepared[key] = list(_prepared(plan, size, numbers, groups, dtype))
     for piece in plan.prepared[key]:
         if isinstance(piece, Part):
             with outside_tracing():
@@ -80,12 +94,12 @@ def _unbounded(
 
 
 def _prepared(
-    plan: Plan, lines: int, copied: bool, groups: int, dtype: torch.dtype
+    plan: Plan, size: Size, numbers: int, groups: int, dtype: torch.dtype
 ) -> Iterator[Piece | Part]:
     """Pieces with their masks, as long as those take little memory together."""
     kept = 0
     for part in fixed_parts(plan):
-        for some in part.split(MASK_AREA, lines, copied):
+        for some in part.split(MASK_AREA, size.lines(part, numbers), size.copied):
             piece = _whole(some, groups, dtype) if kept < _KEPT else some
             if isinstance(piece, Piece) and piece.mask is not None:
                 kept += piece.mask.numel()

@@ -80,13 +80,21 @@ PATTERNS.update(REGULAR)
 
 
 def inputs(
-    n: int, m: int | None = None, batch: int = 2, dtype: torch.dtype = torch.float64, seed: int = 0
+    n: int,
+    m: int | None = None,
+    batch: int = 2,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    size: int = 4,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Leaves q [batch, 2, n, 4], k and v [batch, 2, m, 4]."""
+    """Leaves q [batch, 2, n, size], k and v [batch, 2, m, size].
+
+    In float32 the CPU backend has kernels of its own for heads of a multiple of 16 channels.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def leaf(rows: int) -> Tensor:
-        values = torch.randn(batch, 2, rows, 4, generator=generator, dtype=torch.float64)
+        values = torch.randn(batch, 2, rows, size, generator=generator, dtype=torch.float64)
         return values.to(dtype).requires_grad_()
 
     return leaf(n), leaf(n if m is None else m), leaf(n if m is None else m)

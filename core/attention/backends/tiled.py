@@ -1,0 +1,196 @@
+"""Parts of a plan by the compiled kernels of `core.fused`: float32 on CPU.
+
+A kernel reads keys where they lie, whatever the pitch of a residue class and wherever a drawn
+block begins, and looks only at the keys that a tile of queries has. So parts need no copies, no
+pieces that fit in a cache and no sums of overlapping blocks. Threads share out the heads of all
+sequences; where there are fewer heads than threads, the blocks of a part.
+
+Shape suffixes: G batch x head, N rows, C blocks, R rows a block, K keys a block, T tiles of a
+block, D head size.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from core.attention.axes import KeyBlocks, Run, Slots
+from core.attention.backends.pieces import Piece
+from core.attention.backends.state import State
+from core.attention.parts import Part
+from core.fused.backward import backward
+from core.fused.blocks import TILE, Blocks
+from core.fused.forward import forward
+
+_STRIPES = 4  # of a head's blocks in the backward, each with gradients of its own
+_SMALL = 1 << 21  # multiplications that a second thread is not worth
+_UNEVEN = 4  # heads a thread from which one more or less matters little
+
+Units = tuple[int, int]
+
+
+def tiled_forward(
+    pieces: Sequence[Piece], qkv: Sequence[Tensor], out: Tensor, lse: Tensor, scale: float
+) -> None:
+    """Adds pieces to out [G, N, D] and lse [G, N] in place, one after another."""
+    q, k, v = qkv
+    number = np.float32(scale)
+
+    def work(piece: Piece, units: Units) -> None:
+        arrays = (x[piece.groups].numpy() for x in (q, k, v, out, lse))
+        forward(*arrays, blocks_of(piece), piece.part.starts, number, *units)
+
+    threads = _threads(pieces, q)
+    if len(q) % threads == 0 or len(q) >= _UNEVEN * threads:
+        _side_by_side(_by_groups(work, pieces, len(q), threads))
+        return
+    for piece in pieces:
+        units = len(q[piece.groups]) * piece.part.count
+        _side_by_side(
+            functools.partial(work, piece, some) for some in _ranges(units, min(threads, units))
+        )
+
+
+def tiled_backward(
+    pieces: Sequence[Piece], state: State, totals: tuple[Tensor, Tensor, Tensor], scale: float
+) -> None:
+    """Adds the gradients of pieces to (dq, dk, dv), all [G, N, D]."""
+    number, threads = np.float32(scale), _threads(pieces, state.q)
+    dq, dk, dv = totals
+    stripes = min(_STRIPES, max(1, threads // len(state.q)))
+    parts = [(dk, dv), *((torch.zeros_like(dk), torch.zeros_like(dv)) for _ in range(stripes - 1))]
+
+    def work(piece: Piece, units: Units, stripe: int = 0) -> None:
+        arrays = (x[piece.groups].numpy() for x in (*state, dq, *parts[stripe]))
+        backward(*arrays, blocks_of(piece), number, *units)
+
+    if stripes == 1:
+        _side_by_side(_by_groups(work, pieces, len(state.q), threads))
+        return
+    for piece in pieces:
+        _side_by_side(
+            functools.partial(work, piece, (first + at, first + to), stripe)
+            for first in range(0, len(state.q[piece.groups]) * piece.part.count, piece.part.count)
+            for stripe, (at, to) in enumerate(_ranges(piece.part.count, stripes))
+        )
+    for some in parts[1:]:
+        for total, found in zip((dk, dv), some, strict=True):
+            total.add_(found)
+
+
+def blocks_of(piece: Piece) -> Blocks:
+    """What a kernel needs to know of a piece; made once."""
+    if "blocks" not in piece.derived:
+        piece.derived["blocks"] = _blocks(piece)
+    return piece.derived["blocks"]
+
+
+def _blocks(piece: Piece) -> Blocks:
+    rows, cols = piece.part.rows.index().long(), piece.part.cols
+    if isinstance(cols, Run):
+        first = cols.start + cols.step * torch.arange(cols.count)[None, :, None]
+        size, pitch = cols.width, cols.pitch
+    else:
+        assert isinstance(cols, KeyBlocks)
+        first = cols.starts() if cols.first.ndim == 3 else cols.starts()[None]
+        size, pitch = cols.taken, 1
+    tiles = -(-rows.shape[1] // TILE)
+    if piece.mask is None:
+        mask = torch.empty(0, 0, 0, 0, 0)
+        spans = torch.tensor([0, cols.width]).expand(1, 1, tiles, 2)
+    else:
+        mask = _lanes(piece.mask, rows.shape[1], tiles)
+        spans = _spans(mask)
+    rows, first, mask, spans = (x.contiguous().numpy() for x in (rows, first, mask, spans))
+    return Blocks(rows, first, size, pitch, mask, spans)
+
+
+def _lanes(mask_GCRK: Tensor, rows: int, tiles: int) -> Tensor:
+    """[G, C, T, K, TILE]; lanes after the last row see nothing."""
+    groups, blocks, _, keys = mask_GCRK.shape
+    mask = mask_GCRK.expand(groups, blocks, rows, keys)
+    mask = F.pad(mask, (0, 0, 0, tiles * TILE - rows), value=-torch.inf)
+    return mask.unflatten(2, (tiles, TILE)).transpose(-1, -2).contiguous()
+
+
+def _spans(mask_GCTKL: Tensor) -> Tensor:
+    """The keys from the first to the last that some lane sees, [low, high), int64 [G, C, T, 2]."""
+    seen = (mask_GCTKL > -torch.inf).any(-1)
+    number = torch.arange(seen.shape[-1])
+    low = torch.where(seen, number, seen.shape[-1]).amin(-1)
+    high = torch.where(seen, number + 1, 0).amax(-1)
+    return torch.stack([low, high], -1)
+
+
+def lanes_area(part: Part) -> int:
+    """The keys that tiles of a part look at, times the lanes of a tile."""
+    some = part.blocks(0, 1) if part.alike else part
+    blocks = part.count // some.count
+    tiles = -(-part.rows.width // TILE)
+    if isinstance(part.cols, Slots):
+        return part.count * tiles * part.cols.width * TILE
+    if isinstance(part.cols, KeyBlocks):
+        slots = int((part.cols.first != KeyBlocks.ABSENT).sum())
+        return slots * part.cols.taken * tiles * TILE
+    assert isinstance(part.cols, Run)
+    low, high = some.seen()
+    low, high = _tiled(low, torch.iinfo(low.dtype).max, tiles), _tiled(high, 0, tiles)
+    keys = (high.amax(-1) - low.amin(-1)).clamp_min(0).sum()
+    return blocks * int(keys) // part.cols.pitch * TILE
+
+
+def _tiled(x_CR: Tensor, padding: int, tiles: int) -> Tensor:
+    """[C, T, TILE]"""
+    x = F.pad(x_CR, (0, tiles * TILE - x_CR.shape[1]), value=padding)
+    return x.unflatten(1, (tiles, TILE))
+
+
+def _threads(pieces: Sequence[Piece], q_GND: Tensor) -> int:
+    work = q_GND.shape[0] * q_GND.shape[2] * sum(piece.part.area() for piece in pieces)
+    return torch.get_num_threads() if work >= _SMALL else 1
+
+
+def _by_groups(
+    work: Callable[[Piece, Units], None], pieces: Sequence[Piece], groups: int, threads: int
+) -> Iterator[Callable[[], None]]:
+    """Every thread goes through all pieces with heads of its own."""
+
+    def share(first: int, last: int) -> None:
+        for piece in pieces:
+            begin, end, _ = piece.groups.indices(groups)
+            some = range(max(first, begin) - begin, min(last, end) - begin)
+            if some:
+                work(piece, (some.start * piece.part.count, some.stop * piece.part.count))
+
+    for first, last in _ranges(groups, min(threads, groups)):
+        yield functools.partial(share, first, last)
+
+
+def _ranges(total: int, shares: int) -> list[Units]:
+    return list(pairwise(total * at // shares for at in range(shares + 1)))
+
+
+def _side_by_side(tasks: Iterable[Callable[[], None]]) -> None:
+    """The first in this thread, the rest in others; raises what a task raised."""
+    first, *rest = tasks
+    running: list[Future[None]] = [_pool().submit(task) for task in rest]
+    first()
+    for one in running:
+        one.result()
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, os.cpu_count() or 1), "attention")
+
+
+# threads don't survive a fork
+os.register_at_fork(after_in_child=_pool.cache_clear)

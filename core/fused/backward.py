@@ -1,0 +1,115 @@
+"""Attention over blocks, backward: weights again from scores and the merged log-sum-exp (Dao 2023,
+arXiv:2307.08691), gradients added where they belong.
+
+Shapes as in `core.fused.forward`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.fused.blocks import CHUNK, LOG2E, TILE, across, places, stretches
+from core.fused.compiling import compiled
+from core.fused.forward import LEAST
+from core.fused.lanes import (
+    WIDE,
+    add,
+    exp2_above,
+    load_wide,
+    multiply,
+    splat_wide,
+    store,
+    subtract,
+)
+from core.fused.products import products
+
+
+@compiled
+def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
+    """Adds the gradients of the pairs of `blocks` to dq [G, N, D], dk and dv [G, M, D].
+
+    `out`, `lse` and `grad` are of the whole softmax; the rest is as in `forward`. Units of one
+    group add to the same keys, and must not run side by side.
+    """
+    total, keys, width = q.shape[1], k.shape[1], q.shape[2]
+    seen, tells, masks = k.ravel(), v.ravel(), blocks.mask.ravel()
+    asks, slopes, outs, levels = q.ravel(), grad.ravel(), out.ravel(), lse.ravel()
+    d_asks, d_seen, d_tells = dq.ravel(), dk.ravel(), dv.ravel()
+    one = np.float32(1)
+    tiles = np.empty((5, width * TILE), np.float32)
+    query, slope, sums = tiles[0], tiles[1], tiles[2]  # [D, TILE]
+    ask_rows, slope_rows = tiles[3], tiles[4]  # [TILE, D]
+    weights, turns = np.empty(CHUNK * TILE, np.float32), np.empty(CHUNK * TILE, np.float32)
+    level = np.empty(2 * TILE, np.float32)
+    row, at = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
+    count, line = blocks.rows.shape[0], blocks.pitch * width
+    for unit in range(first, last):
+        g, c = unit // count, unit % count
+        for tile in range(blocks.spans.shape[2]):
+            places(blocks, g, c, tile, total, width, row, at)
+            across(asks, at, width, scale * LOG2E, query)
+            across(slopes, at, width, one, slope)
+            _rows(asks, at, width, scale, ask_rows)
+            _rows(slopes, at, width, one, slope_rows)
+            _levels(outs, levels, row, at, width, slope_rows, level)
+            sums[:] = 0
+            for key, n, place in stretches(blocks, g, c, tile, keys):
+                key *= width
+                products(seen, key, line, 1, query, 0, TILE, weights, 0, TILE, n, width, TILE, True)
+                products(tells, key, line, 1, slope, 0, TILE, turns, 0, TILE, n, width, TILE, True)
+                _turn(weights, turns, n, masks, place, level)
+                _fold(weights, n, slope_rows, d_tells, key, line, width)
+                _fold(turns, n, ask_rows, d_seen, key, line, width)
+                products(seen, key, 1, line, turns, 0, TILE, sums, 0, TILE, width, n, TILE, False)
+            _add(sums, at, width, scale, d_asks)
+
+
+@compiled
+def _fold(weights, n, rows, into, key, line, width):
+    """Adds the weighted rows of a tile to each of n keys."""
+    products(weights, 0, TILE, 1, rows, 0, width, into, key, line, n, TILE, width, False)
+
+
+@compiled
+def _add(sums, at, width, by, into):
+    """Adds columns [D, TILE] to the rows of a tile."""
+    for r in range(TILE):
+        if at[r] >= 0:
+            for d in range(width):
+                into[at[r] + d] += sums[d * TILE + r] * by
+
+
+@compiled
+def _rows(rows, at, width, by, into):
+    """Rows of a tile, one after another; 0 after the last."""
+    for r in range(TILE):
+        for d in range(width):
+            into[r * width + d] = rows[at[r] + d] * by if at[r] >= 0 else 0
+
+
+@compiled
+def _levels(outs, levels, row, at, width, slopes, level):
+    """Log-sum-exps in binary logarithms, then the mean slope of each row [2, TILE]."""
+    for r in range(TILE):
+        level[r] = levels[row[r]] * LOG2E if row[r] >= 0 else np.inf
+        mean = np.float32(0)
+        if row[r] >= 0:
+            for d in range(width):
+                mean += outs[at[r] + d] * slopes[r * width + d]
+        level[TILE + r] = mean
+
+
+@compiled
+def _turn(weights, turns, n, masks, place, level):
+    """Scores become weights, and slopes of weights those of scores."""
+    least = splat_wide(LEAST)
+    for half in range(0, TILE, WIDE):
+        top, mean = load_wide(level, half), load_wide(level, TILE + half)
+        for j in range(n):
+            at = j * TILE + half
+            score = load_wide(weights, at)
+            if place >= 0:
+                score = add(score, load_wide(masks, place + at))
+            weight = exp2_above(subtract(score, top), least)
+            store(weights, at, weight)
+            store(turns, at, multiply(weight, subtract(load_wide(turns, at), mean)))

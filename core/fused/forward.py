@@ -1,0 +1,122 @@
+"""Attention over blocks, forward: one pass over a row's keys with a running maximum (Milakov and
+Gimelshein 2018, arXiv:1805.02867), the weighted sum beside it (Dao et al. 2022, arXiv:2205.14135).
+
+Shapes as in `core.fused.blocks`; N queries, M keys, D channels, a multiple of 16.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.fused.blocks import CHUNK, LOG2E, TILE, across, places, stretches
+from core.fused.compiling import compiled
+from core.fused.lanes import (
+    WIDE,
+    add,
+    divide,
+    exp2_above,
+    larger,
+    load_wide,
+    log2,
+    multiply,
+    splat_wide,
+    store,
+    subtract,
+)
+from core.fused.products import products
+
+LEAST = np.float32(-125)
+LOWEST = np.float32(-1e30)
+"""Stands for the maximum of no scores."""
+LN2 = np.float32(0.6931471805599453)
+
+
+@compiled
+def forward(q, k, v, out, lse, blocks, starts, scale, first, last):
+    """Adds the pairs of `blocks` to one softmax in place.
+
+    Args:
+        q: [G, N, D], and k, v [G, M, D].
+        out: [G, N, D], and lse [G, N], natural logarithms, of what rows found so far.
+        starts: whether rows found nothing so far and hold anything.
+        scale: of scores.
+        first, last: units of work [first, last) out of G * C, block by block of group by group.
+    """
+    total, keys, width = q.shape[1], k.shape[1], q.shape[2]
+    asks, seen, tells = q.ravel(), k.ravel(), v.ravel()
+    outs, levels, masks = out.ravel(), lse.ravel(), blocks.mask.ravel()
+    query, sums = np.empty(width * TILE, np.float32), np.empty(width * TILE, np.float32)
+    scores, state = np.empty(CHUNK * TILE, np.float32), np.empty(2 * TILE, np.float32)
+    row, at = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
+    count, line = blocks.rows.shape[0], blocks.pitch * width
+    for unit in range(first, last):
+        g, c = unit // count, unit % count
+        for tile in range(blocks.spans.shape[2]):
+            places(blocks, g, c, tile, total, width, row, at)
+            across(asks, at, width, scale * LOG2E, query)
+            _begin(outs, levels, row, at, width, starts, sums, state)
+            for key, n, place in stretches(blocks, g, c, tile, keys):
+                key *= width
+                products(seen, key, line, 1, query, 0, TILE, scores, 0, TILE, n, width, TILE, True)
+                _weigh(scores, n, masks, place, state, sums, width)
+                products(tells, key, 1, line, scores, 0, TILE, sums, 0, TILE, width, n, TILE, False)
+            _end(outs, levels, row, at, width, sums, state)
+
+
+@compiled
+def _begin(outs, levels, row, at, width, starts, sums, state):
+    """What the rows of a tile found so far: sums [D, TILE]; maxima, then totals [2, TILE]."""
+    for r in range(TILE):
+        found = not starts and row[r] >= 0 and levels[row[r]] != -np.inf
+        state[r] = levels[row[r]] * LOG2E if found else LOWEST
+        state[TILE + r] = 1 if found else 0
+        for d in range(width):
+            sums[d * TILE + r] = outs[at[r] + d] if found else 0
+
+
+@compiled
+def _weigh(scores, n, masks, place, state, sums, width):
+    """Scores [n, TILE] become weights; what was summed before is brought to the new maximum."""
+    for half in range(0, TILE, WIDE):
+        before = load_wide(state, half)
+        top = before
+        if place >= 0:
+            for j in range(n):
+                at = j * TILE + half
+                score = add(load_wide(scores, at), load_wide(masks, place + at))
+                store(scores, at, score)
+                top = larger(top, score)
+        else:
+            for j in range(n):
+                top = larger(top, load_wide(scores, j * TILE + half))
+        least = splat_wide(LEAST)
+        shrink = exp2_above(subtract(before, top), least)
+        mass = multiply(load_wide(state, TILE + half), shrink)
+        for j in range(n):
+            weight = exp2_above(subtract(load_wide(scores, j * TILE + half), top), least)
+            store(scores, j * TILE + half, weight)
+            mass = add(mass, weight)
+        store(state, half, top)
+        store(state, TILE + half, mass)
+        for d in range(width):
+            at = d * TILE + half
+            store(sums, at, multiply(load_wide(sums, at), shrink))
+
+
+@compiled
+def _end(outs, levels, row, at, width, sums, state):
+    """Rows without a key have out 0 and lse -inf."""
+    for half in range(0, TILE, WIDE):
+        mass = load_wide(state, TILE + half)
+        share = divide(splat_wide(np.float32(1)), mass)
+        for d in range(width):
+            place = d * TILE + half
+            store(sums, place, multiply(load_wide(sums, place), share))
+        level = add(load_wide(state, half), log2(mass))
+        store(state, half, multiply(level, splat_wide(LN2)))
+    for r in range(TILE):
+        if row[r] >= 0:
+            none = state[TILE + r] == 0
+            levels[row[r]] = -np.inf if none else state[r]
+            for d in range(width):
+                outs[at[r] + d] = 0 if none else sums[d * TILE + r]

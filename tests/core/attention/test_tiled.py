@@ -1,0 +1,151 @@
+"""The project's own kernels: where they run, on how many threads, and what they make of numbers
+that are none. Their values and gradients are compared in test_exact."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.attention import Causal, Pattern, TopK, Window, attend, bigbird, sparse_transformer
+from core.attention.backends import cpu, tiled
+from tests.core.attention.helpers import assert_same, gradients, inputs
+
+N = 300
+SOME: dict[str, Pattern] = {
+    "window": Window(20),
+    "causal": Window(20) & Causal(),
+    "bigbird": bigbird(16, 2, (0, 33), seed=1),
+    "strided": sparse_transformer(11),
+    "topk": TopK(3, block=16),
+}
+each_pattern = pytest.mark.parametrize("pattern", SOME.values(), ids=SOME.keys())
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def found(pattern: Pattern, batch: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """out, lse and the gradients of q, k and v."""
+    q, k, v = inputs(N, batch=batch, dtype=dtype, size=32)
+    out, lse = attend(q, k, v, pattern.plan(range(N), range(N)), return_lse=True)
+    return [out.detach(), lse.detach(), *gradients(out, [q, k, v])]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@each_pattern
+def test_threads_change_nothing(
+    pattern: Pattern, batch: int, threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 7 threads and 2 heads blocks of a head are shared out, with 6 heads threads idle."""
+    monkeypatch.setattr(tiled, "_SMALL", 0)
+    torch.set_num_threads(1)
+    expected = found(pattern, batch)
+    for count in (2, 4, 7):
+        torch.set_num_threads(count)
+        again = found(pattern, batch)
+        assert all(torch.equal(a, b) for a, b in zip(again[:3], expected[:3], strict=True))
+        assert_same(again[3:], expected[3:], 1e-5)  # sums of keys have another order
+
+
+def test_what_a_thread_raises_is_raised(threads: None) -> None:
+    def fail() -> None:
+        raise ValueError("in a thread")
+
+    with pytest.raises(ValueError, match="in a thread"):
+        tiled._side_by_side([lambda: None, fail])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_threads_of_its_own(
+    threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiled, "_SMALL", 0)
+    torch.set_num_threads(2)
+    q = torch.randn(1, 2, N, 16)
+    plan = Window(20).plan(range(N), range(N))
+    expected = attend(q, q, q, plan)
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)  # torch's own threads are gone here
+        pool = tiled._pool()
+        os._exit(0 if pool.submit(lambda: 5).result(60) == 5 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert torch.equal(attend(q, q, q, plan), expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "own"),
+    [(torch.float32, 16, True), (torch.bfloat16, 48, True), (torch.float32, 24, False),
+     (torch.float64, 16, False)],
+)  # fmt: skip
+def test_which_kernel_runs(
+    dtype: torch.dtype, size: int, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("tiled_forward", "tiled_backward", "part_forward", "part_backward"):
+        kernel = getattr(cpu, name)
+
+        def spy(*args, kernel=kernel, name=name):
+            calls.append(name)
+            return kernel(*args)
+
+        monkeypatch.setattr(cpu, name, spy)
+    given = inputs(N, dtype=dtype, size=size)
+    attend(*given, Window(20).plan(range(N), range(N))).sum().backward()
+    kinds = {"tiled_forward", "tiled_backward"} if own else {"part_forward", "part_backward"}
+    assert set(calls) == kinds
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_number_that_is_none_reaches_the_rows_that_see_it(which: int) -> None:
+    """And in keys and values perhaps rows beside them: 0 times NaN is NaN."""
+    given = [x.detach() for x in inputs(N, batch=1, dtype=torch.float32, size=16)]
+    given[which][0, 1, 100, 3] = torch.nan
+    none = attend(*given, Window(20).plan(range(N), range(N))).isnan().any(-1)
+    far = (torch.arange(N) - 100).abs()
+    assert bool(none[0, 1, far <= (20 if which else 0)].all())
+    assert not bool(none[0, 1, far > (20 + 64 if which else 0)].any()) and not bool(
+        none[0, 0].any()
+    )
+
+
+def test_scores_far_apart_keep_the_largest() -> None:
+    q, k, v = (x.detach() for x in inputs(N, batch=1, dtype=torch.float32, size=16))
+    plan = Window(20).plan(range(N), range(N))
+    for factor in (1e3, 1e6):
+        wide = attend(q.double() * factor, k.double(), v.double(), plan)
+        torch.testing.assert_close(
+            attend(q * factor, k, v, plan).double(), wide, rtol=1e-2, atol=1e-2
+        )
+
+
+_GENERIC = """
+import torch
+from core.attention import attend, bigbird
+from core.fused.products import ACROSS, TALL
+assert (TALL, ACROSS) == (6, 1)
+given = [x.requires_grad_() for x in torch.randn(3, 1, 2, 300, 48).unbind(0)]
+wide = [x.detach().double().requires_grad_() for x in given]
+plan = bigbird(16, 2, (0, 33), seed=1).plan(range(300), range(300))
+found = []
+for some in (given, wide):
+    out = attend(*some, plan)
+    found.append([out, *torch.autograd.grad(out.square().sum(), some)])
+for ours, true in zip(*found):
+    torch.testing.assert_close(ours.double(), true, rtol=1e-4, atol=1e-4)
+"""
+
+
+def test_a_processor_with_small_registers(tmp_path) -> None:
+    env = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", _GENERIC], env=env, check=True, timeout=300)
