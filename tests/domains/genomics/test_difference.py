@@ -232,6 +232,24 @@ def test_labelled_indels_are_learned_from_and_predicted(
     assert event.gained == 0
 
 
+def test_of_labelled_spellings_of_an_event_the_first_is_used(
+    with_head: GenomicsConfig, tmp_path: Path
+) -> None:
+    bases = _sequence(with_head)
+    at = next(
+        i for i in range(100, 3900) if len({*bases[i : i + 3]}) == 1 and bases[i - 1] != bases[i]
+    )
+    rows = [f"sim1\t{p + 1}\t{bases[p : p + 2]}\t{bases[p]}\t{p - at}.5" for p in (at, at - 1)]
+    (tmp_path / "labels.tsv").write_text("\n".join(["chrom\tpos\tref\talt\tEFFECT", *rows]) + "\n")
+    data = replace(with_head.data, variants=str(tmp_path / "labels.tsv"))
+    source = domain.open(replace(with_head, data=data), "train")
+    assert isinstance(source, LabelledSource)
+    told = source.variants.select("pos", "end", "label").row(0)
+    assert len(source.variants) == 1 and told[0] == at and told[1] >= at + 3 and told[2] == 0.5
+    aside = source.set_aside().collect()
+    assert aside.select("row", "expected").rows() == [(1, "one row an allele")]
+
+
 def test_runs_of_bases_have_numbers_that_are_learned_and_count(
     with_head: GenomicsConfig, encoder: Any
 ) -> None:
