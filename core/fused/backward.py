@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.fused.blocks import CHUNK, LOG2E, TILE, across, places, stretches
-from core.fused.compiling import compiled
+from core.fused.compiling import compiled, helper
 from core.fused.forward import LEAST, restrict
 from core.fused.lanes import (
     WIDE,
@@ -66,13 +66,13 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
             _add(sums, at, width, scale, d_asks)
 
 
-@compiled
+@helper
 def _fold(weights, n, rows, into, key, line, width):
     """Adds the weighted rows of a tile to each of n keys."""
     products(weights, 0, TILE, 1, rows, 0, width, into, key, line, n, TILE, width, False)
 
 
-@compiled
+@helper
 def _add(sums, at, width, by, into):
     """Adds columns [D, TILE] to the rows of a tile."""
     for r in range(TILE):
@@ -81,7 +81,7 @@ def _add(sums, at, width, by, into):
                 into[at[r] + d] += sums[d * TILE + r] * by
 
 
-@compiled
+@helper
 def _rows(rows, at, width, by, into):
     """Rows of a tile, one after another; 0 after the last."""
     for r in range(TILE):
@@ -89,7 +89,7 @@ def _rows(rows, at, width, by, into):
             into[r * width + d] = rows[at[r] + d] * by if at[r] >= 0 else 0
 
 
-@compiled
+@helper
 def _levels(outs, levels, row, at, width, slopes, level):
     """Log-sum-exps in binary logarithms, then the mean slope of each row [2, TILE]."""
     for r in range(TILE):
@@ -101,7 +101,7 @@ def _levels(outs, levels, row, at, width, slopes, level):
         level[TILE + r] = mean
 
 
-@compiled
+@helper
 def _turn(weights, turns, n, level):
     """Scores become weights, and slopes of weights those of scores."""
     least = splat_wide(LEAST)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.fused.compiling import compiled
+from core.fused.compiling import helper
 from core.fused.lanes import WIDE
 
 TILE = 2 * WIDE
@@ -46,7 +46,7 @@ class Blocks(NamedTuple):
     mask: np.ndarray
 
 
-@compiled
+@helper
 def stretches(blocks, g, c, tile, groups, total, edges):
     """Stretches of keys that a tile of a block looks at, CHUNK or fewer each.
 
@@ -76,7 +76,7 @@ def stretches(blocks, g, c, tile, groups, total, edges):
             j += n
 
 
-@compiled
+@helper
 def _edges(limits, tile, begin, pitch, edges):
     """Fills the edges; the numbers that some lane sees and that all see, [low, high) both."""
     low, high, all_low, all_high = EVERY, 0, 0, EVERY
@@ -95,7 +95,7 @@ def _edges(limits, tile, begin, pitch, edges):
     return low, high, all_low, all_high
 
 
-@compiled
+@helper
 def across(rows, at, width, by, into):
     """Rows of a block as columns: into[d * TILE + r] = x[r, d] * by, 0 after the last row.
 
@@ -112,7 +112,7 @@ def across(rows, at, width, by, into):
                 into[d * TILE + r] = 0
 
 
-@compiled
+@helper
 def places(blocks, g, c, tile, total, width, row, at):
     """The rows of a tile among all groups' `total` rows each, and where those of `width` numbers
     begin: below 0 after the last one."""

@@ -34,6 +34,15 @@ def compiled(function: Any) -> Any:
         settings.CACHE_DIR = usual
 
 
+def helper(function: Any) -> Any:
+    """A function that compiled ones call: part of their machine code, and not kept by itself.
+
+    So what is kept for a function is whole, also where several processes compile at once; and a
+    generator could not be used from what is kept.
+    """
+    return njit(nogil=True)(function)
+
+
 def _folders(usual: str) -> Iterator[Path]:
     """NUMBA_CACHE_DIR where it is set; else beside the source or in the user's own cache."""
     own = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")

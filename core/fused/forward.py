@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.fused.blocks import CHUNK, LOG2E, TILE, across, places, stretches
-from core.fused.compiling import compiled
+from core.fused.compiling import compiled, helper
 from core.fused.lanes import (
     WIDE,
     add,
@@ -67,7 +67,7 @@ def forward(q, k, v, out, lse, blocks, starts, scale, first, last):
             _end(outs, levels, row, at, width, sums, state)
 
 
-@compiled
+@helper
 def _begin(outs, levels, row, at, width, starts, sums, state):
     """What the rows of a tile found so far: sums [D, TILE]; maxima, then totals [2, TILE]."""
     for r in range(TILE):
@@ -78,7 +78,7 @@ def _begin(outs, levels, row, at, width, starts, sums, state):
             sums[d * TILE + r] = outs[at[r] + d] if found else 0
 
 
-@compiled
+@helper
 def restrict(scores, n, j, edges, masks, place):
     """Scores [n, TILE] of keys from number j on are -inf outside a lane's edges and by the mask."""
     for half in range(0, TILE, WIDE):
@@ -91,7 +91,7 @@ def restrict(scores, n, j, edges, masks, place):
             store(scores, at, score)
 
 
-@compiled
+@helper
 def _weigh(scores, n, state, sums, width):
     """Scores [n, TILE] become weights; what was summed before is brought to the new maximum."""
     for half in range(0, TILE, WIDE):
@@ -113,7 +113,7 @@ def _weigh(scores, n, state, sums, width):
             store(sums, at, multiply(load_wide(sums, at), shrink))
 
 
-@compiled
+@helper
 def _end(outs, levels, row, at, width, sums, state):
     """Rows without a key have out 0 and lse -inf."""
     for half in range(0, TILE, WIDE):

@@ -22,7 +22,7 @@ from typing import Any, cast
 from llvmlite import binding, ir
 from numba import config, types
 
-from core.fused.compiling import compiled
+from core.fused.compiling import helper
 from core.fused.lanes import WIDE, address, as_vector, call, constant, operation, spread, vector
 
 _PLACE = ir.IntType(64)
@@ -131,7 +131,7 @@ _whole, _line = _tile_of(TALL, ACROSS), _tile_of(1, ACROSS)
 _column, _one = _tile_of(TALL, 1), _tile_of(1, 1)
 
 
-@compiled
+@helper
 def products(a, at, row, step, b, begin, pace, c, to, line, count, steps, wide, fresh):
     """See above; `steps` is 1 or more."""
     x = 0
