@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.fused.blocks import CHUNK, LOG2E, TILE, across, places, stretches
+from core.fused.blocks import CHUNK, TILE, across, places, stretches
 from core.fused.compiling import compiled, helper
-from core.fused.forward import LEAST, restrict
+from core.fused.forward import exponential, restrict
 from core.fused.lanes import (
     WIDE,
-    exp2_above,
     load_wide,
     multiply,
-    splat_wide,
     store,
     subtract,
 )
@@ -41,13 +39,13 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
     weights, turns = np.empty(CHUNK * TILE, np.float32), np.empty(CHUNK * TILE, np.float32)
     level = np.empty(2 * TILE, np.float32)
     row, at = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
-    edges = np.empty(2 * TILE, np.float32)
+    edges, near = np.empty(2 * TILE, np.int64), np.empty(2 * TILE, np.float32)
     count, line = blocks.rows.shape[0], blocks.pitch * width
     for unit in range(first, last):
         g, c = unit // count, unit % count
         for tile in range((blocks.rows.shape[1] + TILE - 1) // TILE):
             places(blocks, g, c, tile, total, width, row, at)
-            across(asks, at, width, scale * LOG2E, query)
+            across(asks, at, width, scale, query)
             across(slopes, at, width, one, slope)
             _rows(asks, at, width, scale, ask_rows)
             _rows(slopes, at, width, one, slope_rows)
@@ -58,7 +56,7 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
                 products(seen, key, line, 1, query, 0, TILE, weights, 0, TILE, n, width, TILE, True)
                 products(tells, key, line, 1, slope, 0, TILE, turns, 0, TILE, n, width, TILE, True)
                 if not whole or place >= 0:
-                    restrict(weights, n, j, edges, masks, place)
+                    restrict(weights, n, j, edges, near, masks, place)
                 _turn(weights, turns, n, level)
                 _fold(weights, n, slope_rows, d_tells, key, line, width)
                 _fold(turns, n, ask_rows, d_seen, key, line, width)
@@ -91,9 +89,9 @@ def _rows(rows, at, width, by, into):
 
 @helper
 def _levels(outs, levels, row, at, width, slopes, level):
-    """Log-sum-exps in binary logarithms, then the mean slope of each row [2, TILE]."""
+    """Log-sum-exps, then the mean slope of each row [2, TILE]."""
     for r in range(TILE):
-        level[r] = levels[row[r]] * LOG2E if row[r] >= 0 else np.inf
+        level[r] = levels[row[r]] if row[r] >= 0 else np.inf
         mean = np.float32(0)
         if row[r] >= 0:
             for d in range(width):
@@ -104,11 +102,10 @@ def _levels(outs, levels, row, at, width, slopes, level):
 @helper
 def _turn(weights, turns, n, level):
     """Scores become weights, and slopes of weights those of scores."""
-    least = splat_wide(LEAST)
     for half in range(0, TILE, WIDE):
         top, mean = load_wide(level, half), load_wide(level, TILE + half)
         for j in range(n):
             at = j * TILE + half
-            weight = exp2_above(subtract(load_wide(weights, at), top), least)
+            weight = exponential(subtract(load_wide(weights, at), top))
             store(weights, at, weight)
             store(turns, at, multiply(weight, subtract(load_wide(turns, at), mean)))

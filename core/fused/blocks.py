@@ -19,7 +19,6 @@ from core.fused.lanes import WIDE
 TILE = 2 * WIDE
 CHUNK = 128
 """Keys whose scores with a tile lie in the first cache."""
-LOG2E = np.float32(1.4426950408889634)
 EVERY = np.iinfo(np.int32).max
 
 
@@ -52,8 +51,8 @@ def stretches(blocks, g, c, tile, groups, total, edges):
 
     Yields the first key's row among all groups' `total` each, the number of keys, their first
     number in the slot, where their lanes begin in the flat mask (-1 without a mask), and whether
-    every lane sees them all. `edges` [2, TILE] is filled with the numbers [low, high) that a lane
-    sees of the slot.
+    every lane sees them all. `edges` int64 [2, TILE] is filled with the numbers [low, high) that a
+    lane sees of the slot.
     """
     slots, limits = blocks.first, blocks.limits
     slots, limits = slots[g % len(slots), c], limits[g * len(limits) // groups, c]

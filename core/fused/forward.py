@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.fused.blocks import CHUNK, LOG2E, TILE, across, places, stretches
+from core.fused.blocks import CHUNK, TILE, across, places, stretches
 from core.fused.compiling import compiled, helper
 from core.fused.lanes import (
     WIDE,
     add,
     divide,
     exp2_above,
+    fma,
     larger,
     load_wide,
     log2,
@@ -27,9 +28,20 @@ from core.fused.lanes import (
 from core.fused.products import products
 
 LEAST = np.float32(-125)
-LOWEST = np.float32(-1e30)
+LOWEST = np.finfo(np.float32).min
 """Stands for the maximum of no scores."""
+LOG2E = np.float32(1.4426950408889634)
 LN2 = np.float32(0.6931471805599453)
+
+
+@helper
+def exponential(x):
+    """Of differences of scores, at most 0 but for rounding; 0 of those that float32 cannot hold.
+
+    The differences are taken before they are scaled: a product of a large level would lose what
+    tells scores apart.
+    """
+    return exp2_above(multiply(x, splat_wide(LOG2E)), splat_wide(LEAST))
 
 
 @compiled
@@ -49,19 +61,19 @@ def forward(q, k, v, out, lse, blocks, starts, scale, first, last):
     query, sums = np.empty(width * TILE, np.float32), np.empty(width * TILE, np.float32)
     scores, state = np.empty(CHUNK * TILE, np.float32), np.empty(2 * TILE, np.float32)
     row, at = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
-    edges = np.empty(2 * TILE, np.float32)
+    edges, near = np.empty(2 * TILE, np.int64), np.empty(2 * TILE, np.float32)
     count, line = blocks.rows.shape[0], blocks.pitch * width
     for unit in range(first, last):
         g, c = unit // count, unit % count
         for tile in range((blocks.rows.shape[1] + TILE - 1) // TILE):
             places(blocks, g, c, tile, total, width, row, at)
-            across(asks, at, width, scale * LOG2E, query)
+            across(asks, at, width, scale, query)
             _begin(outs, levels, row, at, width, starts, sums, state)
             for key, n, j, place, whole in stretches(blocks, g, c, tile, len(q), keys, edges):
                 key *= width
                 products(seen, key, line, 1, query, 0, TILE, scores, 0, TILE, n, width, TILE, True)
                 if not whole or place >= 0:
-                    restrict(scores, n, j, edges, masks, place)
+                    restrict(scores, n, j, edges, near, masks, place)
                 _weigh(scores, n, state, sums, width)
                 products(tells, key, 1, line, scores, 0, TILE, sums, 0, TILE, width, n, TILE, False)
             _end(outs, levels, row, at, width, sums, state)
@@ -72,20 +84,25 @@ def _begin(outs, levels, row, at, width, starts, sums, state):
     """What the rows of a tile found so far: sums [D, TILE]; maxima, then totals [2, TILE]."""
     for r in range(TILE):
         found = not starts and row[r] >= 0 and levels[row[r]] != -np.inf
-        state[r] = levels[row[r]] * LOG2E if found else LOWEST
+        state[r] = levels[row[r]] if found else LOWEST
         state[TILE + r] = 1 if found else 0
         for d in range(width):
             sums[d * TILE + r] = outs[at[r] + d] if found else 0
 
 
 @helper
-def restrict(scores, n, j, edges, masks, place):
-    """Scores [n, TILE] of keys from number j on are -inf outside a lane's edges and by the mask."""
+def restrict(scores, n, j, edges, near, masks, place):
+    """Scores [n, TILE] of keys from number j on are -inf outside a lane's edges and by the mask.
+
+    `near` float32 [2, TILE] is for the edges counted from j, where float32 is exact.
+    """
+    for r in range(2 * TILE):
+        near[r] = min(max(edges[r] - j, 0), n)
     for half in range(0, TILE, WIDE):
-        low, high = load_wide(edges, half), load_wide(edges, TILE + half)
+        low, high = load_wide(near, half), load_wide(near, TILE + half)
         for x in range(n):
             at = x * TILE + half
-            score = within(load_wide(scores, at), np.float32(j + x), low, high)
+            score = within(load_wide(scores, at), np.float32(x), low, high)
             if place >= 0:
                 score = add(score, load_wide(masks, place + at))
             store(scores, at, score)
@@ -99,15 +116,14 @@ def _weigh(scores, n, state, sums, width):
         top = before
         for j in range(n):
             top = larger(top, load_wide(scores, j * TILE + half))
-        least = splat_wide(LEAST)
-        shrink = exp2_above(subtract(before, top), least)
-        mass = multiply(load_wide(state, TILE + half), shrink)
+        shrink = exponential(subtract(before, top))
+        mass = splat_wide(np.float32(0))  # of these keys first: long sums lose less in stretches
         for j in range(n):
-            weight = exp2_above(subtract(load_wide(scores, j * TILE + half), top), least)
+            weight = exponential(subtract(load_wide(scores, j * TILE + half), top))
             store(scores, j * TILE + half, weight)
             mass = add(mass, weight)
         store(state, half, top)
-        store(state, TILE + half, mass)
+        store(state, TILE + half, fma(load_wide(state, TILE + half), shrink, mass))
         for d in range(width):
             at = d * TILE + half
             store(sums, at, multiply(load_wide(sums, at), shrink))
@@ -115,18 +131,18 @@ def _weigh(scores, n, state, sums, width):
 
 @helper
 def _end(outs, levels, row, at, width, sums, state):
-    """Rows without a key have out 0 and lse -inf."""
+    """Rows without a key have out 0 and lse -inf, those with NaN among their scores NaN."""
     for half in range(0, TILE, WIDE):
         mass = load_wide(state, TILE + half)
         share = divide(splat_wide(np.float32(1)), mass)
         for d in range(width):
             place = d * TILE + half
             store(sums, place, multiply(load_wide(sums, place), share))
-        level = add(load_wide(state, half), log2(mass))
-        store(state, half, multiply(level, splat_wide(LN2)))
+        store(state, half, fma(log2(mass), splat_wide(LN2), load_wide(state, half)))
     for r in range(TILE):
         if row[r] >= 0:
-            none = state[TILE + r] == 0
-            levels[row[r]] = -np.inf if none else state[r]
+            mass = state[TILE + r]
+            none = mass == 0
+            levels[row[r]] = -np.inf if none else (state[r] if mass == mass else mass)
             for d in range(width):
                 outs[at[r] + d] = 0 if none else sums[d * TILE + r]

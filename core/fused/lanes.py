@@ -213,16 +213,21 @@ def root(typing: Any, x: Any) -> Any:
 
 @operation
 def exp2_above(typing: Any, x: Any, least: Any) -> Any:
-    """Two to the power of each x from `least` on; 0 of smaller ones. `least` is above -126."""
+    """Two to the power of each x from `least` on; 0 of smaller ones. `least` is above -126.
+
+    What is not a number stays so, and powers that float32 cannot hold are no smaller than 2^127.
+    """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x, least = args
-        whole = call(builder, "rint", [x])
+        most = constant(EXPONENT, x)
+        held = builder.select(builder.fcmp_ordered(">", x, least), x, least)
+        held = builder.select(builder.fcmp_ordered("<", held, most), held, most)
+        whole = call(builder, "rint", [held])
         power = _polynomial(builder, builder.fsub(x, whole), EXP2)
         integers = _integers(x.type.count)
         biased = builder.add(builder.fptosi(whole, integers), _integer(EXPONENT, x))
         scale = builder.bitcast(builder.shl(biased, _integer(MANTISSA, x)), x.type)
-        # unordered, so that what is not a number stays so
         above = builder.fcmp_unordered(">", x, least)
         return builder.select(above, builder.fmul(power, scale), constant(0.0, x))
 

@@ -35,9 +35,9 @@ def chosen_pieces(
                 some = replace(part, cols=keys)
                 yield Piece(slice(groups), some, None, None, bounds=bounds)
                 continue
-            step = size.numbers // (groups * channels * slots.width)
+            step = size.numbers // max(1, groups * channels * slots.width)
             if not plain or bounds is not None:
-                step = min(step, MASK_AREA // (groups * part.rows.width * slots.width))
+                step = min(step, MASK_AREA // max(1, groups * part.rows.width * slots.width))
             masks: dict[int, Masked] = {}
             # the first rows of a causal part have fewer blocks to choose from
             for first, end in stretches((keys.first != KeyBlocks.ABSENT).sum(-1).amax(0)):

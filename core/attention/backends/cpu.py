@@ -9,7 +9,7 @@ rectangles, log-sparse distances are diagonals. Parts and sources are merged by 
 backward calls each part's kernel with the merged output and the merged log-sum-exp, which is exact
 (Dao 2023, arXiv:2307.08691, section 3.1) and needs no gradient through the log-sum-exp itself.
 
-Memory is O(n): masks and gathered keys live for one piece of a part at a time.
+Memory is O(n): gathered keys live for one piece of a part at a time, masks for a few.
 """
 
 from __future__ import annotations

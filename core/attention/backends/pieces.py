@@ -26,7 +26,7 @@ _EMPTY, _WHOLE, _CUT = 0, 1, 2
 _ALL = 1 << 62
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
     """A piece of a part for the heads of some batch rows, its additive mask and its empty rows.
 
@@ -39,7 +39,7 @@ class Piece:
     mask: Tensor | None
     empty: Tensor | None
     bounds: Tensor | None = None
-    derived: dict[str, Any] = field(default_factory=dict, compare=False)
+    derived: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,8 @@ class Size:
 
     def split(self, part: Part, numbers: int) -> Iterator[Part]:
         """Pieces, where a row of all heads is so many `numbers`."""
-        lines = max(1, self.numbers // numbers)
         if not self.tiles(part):
-            yield from part.split(MASK_AREA, lines, self.copied)
+            yield from part.split(MASK_AREA, max(1, self.numbers // max(1, numbers)), self.copied)
         elif part.ruled:
             yield from part.split(MASK_AREA, _ALL)
         else:
@@ -94,7 +93,8 @@ def pieces_of(
 def _static(plan: Plan, at: int, part: Part, size: Size, k_GND: Tensor) -> Iterator[Piece]:
     """What lengths alone decide of part number `at`, so that `torch.export` sees constants."""
     groups, _, channels = k_GND.shape
-    key = (at, size, groups, channels, k_GND.dtype)
+    tiled = size.tiles(part)  # one piece for any number of heads
+    key = (at, tiled) if tiled else (at, size, groups, channels, k_GND.dtype)
     if key not in plan.prepared:
         with outside_tracing():
             pieces = size.split(part, groups * channels)
@@ -103,18 +103,19 @@ def _static(plan: Plan, at: int, part: Part, size: Size, k_GND: Tensor) -> Itera
         if isinstance(piece, Part):
             with outside_tracing():
                 piece = _whole(piece, groups, k_GND.dtype, size)
-        yield piece
+        yield replace(piece, groups=slice(groups)) if tiled else piece
 
 
 def _prepared(
     plan: Plan, pieces: Iterator[Part], size: Size, groups: int, dtype: torch.dtype
 ) -> Iterator[Piece | Part]:
-    """Pieces with their masks, as long as those of the plan take little memory together."""
+    """Pieces with their masks, as long as those of the plan take little memory together; a tiled
+    one's is kept in the order of its kernel too."""
     for some in pieces:
         kept = plan.prepared.setdefault("kept", 0)
         piece = _whole(some, groups, dtype, size) if kept < _KEPT else some
         if isinstance(piece, Piece) and piece.mask is not None:
-            plan.prepared["kept"] = kept + piece.mask.numel()
+            plan.prepared["kept"] = kept + piece.mask.numel() * (2 if size.tiles(some) else 1)
         yield piece
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import pairwise
 
 import numpy as np
@@ -42,11 +42,13 @@ def tiled_forward(
 ) -> None:
     """Adds pieces to out [G, N, D] and lse [G, N] in place, one after another."""
     q, k, v = qkv
-    number = np.float32(scale)
+    if not len(q):
+        return
+    number, blocks = np.float32(scale), {piece: blocks_of(piece) for piece in pieces}
 
     def work(piece: Piece, units: Units) -> None:
         arrays = (x[piece.groups].numpy() for x in (q, k, v, out, lse))
-        forward(*arrays, blocks_of(piece), piece.part.starts, number, *units)
+        forward(*arrays, blocks[piece], piece.part.starts, number, *units)
 
     threads = _threads(pieces, q)
     if len(q) % threads == 0 or len(q) >= _UNEVEN * threads:
@@ -63,14 +65,17 @@ def tiled_backward(
     pieces: Sequence[Piece], state: State, totals: tuple[Tensor, Tensor, Tensor], scale: float
 ) -> None:
     """Adds the gradients of pieces to (dq, dk, dv), all [G, N, D]."""
+    if not len(state.q):
+        return
     number, threads = np.float32(scale), _threads(pieces, state.q)
+    blocks = {piece: blocks_of(piece) for piece in pieces}
     dq, dk, dv = totals
     stripes = min(_STRIPES, max(1, threads // len(state.q)))
     parts = [(dk, dv), *((torch.zeros_like(dk), torch.zeros_like(dv)) for _ in range(stripes - 1))]
 
     def work(piece: Piece, units: Units, stripe: int = 0) -> None:
         arrays = (x[piece.groups].numpy() for x in (*state, dq, *parts[stripe]))
-        backward(*arrays, blocks_of(piece), number, *units)
+        backward(*arrays, blocks[piece], number, *units)
 
     if stripes == 1:
         _side_by_side(_by_groups(work, pieces, len(state.q), threads))
@@ -87,7 +92,7 @@ def tiled_backward(
 
 
 def blocks_of(piece: Piece) -> Blocks:
-    """What a kernel needs to know of a piece; made once, but for the bounds of a call."""
+    """What a kernel needs to know of a piece; kept with it, but for the bounds of a call."""
     if "blocks" not in piece.derived:
         piece.derived["blocks"] = _blocks(piece)
     blocks: Blocks = piece.derived["blocks"]
@@ -177,7 +182,10 @@ def _side_by_side(tasks: Iterable[Callable[[], None]]) -> None:
     """The first in this thread, the rest in others; raises what a task raised."""
     first, *rest = tasks
     running: list[Future[None]] = [_pool().submit(task) for task in rest]
-    first()
+    try:
+        first()
+    finally:  # nobody writes any more when this returns
+        wait(running)
     for one in running:
         one.result()
 
@@ -187,5 +195,5 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, os.cpu_count() or 1), "attention")
 
 
-# threads don't survive a fork
-os.register_at_fork(after_in_child=_pool.cache_clear)
+if hasattr(os, "register_at_fork"):  # threads don't survive a fork
+    os.register_at_fork(after_in_child=_pool.cache_clear)
