@@ -86,9 +86,7 @@ class Shape:
 
     @staticmethod
     def _mask(part: Part, size: Size, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
-        if part.full or size.tiles(part):
-            return None, None
-        return additive(part.mask(), dtype)
+        return additive(part.mask(), dtype) if size.masks(part) else (None, None)
 
 
 def shapes(extent: Extent) -> Iterator[Shape]:

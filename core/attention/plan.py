@@ -64,11 +64,9 @@ class Plan:
 
     def at(self, block: int) -> Plan:
         """The same plan in blocks of `block` rows, unless its size was asked for by name."""
-        return (
-            self
-            if self.block or block == BLOCK
-            else build_plan(self.pattern, self.q, self.kv, block)
-        )
+        if self.block or block == BLOCK:
+            return self
+        return build_plan(self.pattern, self.q, self.kv, block)
 
     @property
     def learned(self) -> tuple[Term, ...]:

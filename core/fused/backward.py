@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.fused.blocks import CHUNK, TILE, across, places, stretches
+from core.fused.blocks import CHUNK, TILE, across, places, room, stretches, tiles_of
 from core.fused.compiling import compiled, helper
 from core.fused.forward import exponential, restrict
 from core.fused.lanes import (
@@ -38,12 +38,11 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
     ask_rows, slope_rows = tiles[3], tiles[4]  # [TILE, D]
     weights, turns = np.empty(CHUNK * TILE, np.float32), np.empty(CHUNK * TILE, np.float32)
     level = np.empty(2 * TILE, np.float32)
-    row, at = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
-    edges, near = np.empty(2 * TILE, np.int64), np.empty(2 * TILE, np.float32)
+    row, at, edges, near = room()
     count, line = blocks.rows.shape[0], blocks.pitch * width
     for unit in range(first, last):
         g, c = unit // count, unit % count
-        for tile in range((blocks.rows.shape[1] + TILE - 1) // TILE):
+        for tile in range(tiles_of(blocks)):
             places(blocks, g, c, tile, total, width, row, at)
             across(asks, at, width, scale, query)
             across(slopes, at, width, one, slope)

@@ -46,6 +46,24 @@ class Blocks(NamedTuple):
 
 
 @helper
+def room():
+    """Memory for the steps of one tile: `row` and `at` of `places`, `edges` of `stretches`, and
+    the same as float32."""
+    row, at, edges = (
+        np.empty(TILE, np.int64),
+        np.empty(TILE, np.int64),
+        np.empty(2 * TILE, np.int64),
+    )
+    return row, at, edges, np.empty(2 * TILE, np.float32)
+
+
+@helper
+def tiles_of(blocks):
+    """Tiles of a block."""
+    return (blocks.rows.shape[1] + TILE - 1) // TILE
+
+
+@helper
 def stretches(blocks, g, c, tile, groups, total, edges):
     """Stretches of keys that a tile of a block looks at, CHUNK or fewer each.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.fused.blocks import CHUNK, TILE, across, places, stretches
+from core.fused.blocks import CHUNK, TILE, across, places, room, stretches, tiles_of
 from core.fused.compiling import compiled, helper
 from core.fused.lanes import (
     WIDE,
@@ -60,12 +60,11 @@ def forward(q, k, v, out, lse, blocks, starts, scale, first, last):
     outs, levels, masks = out.ravel(), lse.ravel(), blocks.mask.ravel()
     query, sums = np.empty(width * TILE, np.float32), np.empty(width * TILE, np.float32)
     scores, state = np.empty(CHUNK * TILE, np.float32), np.empty(2 * TILE, np.float32)
-    row, at = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
-    edges, near = np.empty(2 * TILE, np.int64), np.empty(2 * TILE, np.float32)
+    row, at, edges, near = room()
     count, line = blocks.rows.shape[0], blocks.pitch * width
     for unit in range(first, last):
         g, c = unit // count, unit % count
-        for tile in range((blocks.rows.shape[1] + TILE - 1) // TILE):
+        for tile in range(tiles_of(blocks)):
             places(blocks, g, c, tile, total, width, row, at)
             across(asks, at, width, scale, query)
             _begin(outs, levels, row, at, width, starts, sums, state)

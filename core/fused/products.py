@@ -127,8 +127,24 @@ def _place(value: int) -> ir.Constant:
     return ir.Constant(_PLACE, value)
 
 
-_whole, _line = _tile_of(TALL, ACROSS), _tile_of(1, ACROSS)
-_column, _one = _tile_of(TALL, 1), _tile_of(1, 1)
+def _strip_of(across: int) -> Any:
+    """The products of a strip of c, so many vectors wide: tiles, then what is left line by line."""
+    tile, single = _tile_of(TALL, across), _tile_of(1, across)
+
+    @helper
+    def strip(a, at, row, step, b, begin, pace, c, to, line, count, steps, fresh):
+        t = 0
+        while t + TALL <= count:
+            tile(a, at + t * row, row, step, b, begin, pace, c, to + t * line, line, steps, fresh)
+            t += TALL
+        while t < count:
+            single(a, at + t * row, row, step, b, begin, pace, c, to + t * line, line, steps, fresh)
+            t += 1
+
+    return strip
+
+
+_broad, _narrow = _strip_of(ACROSS), _strip_of(1)
 
 
 @helper
@@ -136,31 +152,7 @@ def products(a, at, row, step, b, begin, pace, c, to, line, count, steps, wide, 
     """See above; `steps` is 1 or more."""
     x = 0
     while x + ACROSS * WIDE <= wide:
-        t = 0
-        while t + TALL <= count:
-            _whole(
-                a, at + t * row, row, step, b, begin + x, pace,
-                c, to + t * line + x, line, steps, fresh,
-            )  # fmt: skip
-            t += TALL
-        while t < count:
-            _line(
-                a, at + t * row, row, step, b, begin + x, pace,
-                c, to + t * line + x, line, steps, fresh,
-            )  # fmt: skip
-            t += 1
+        _broad(a, at, row, step, b, begin + x, pace, c, to + x, line, count, steps, fresh)
         x += ACROSS * WIDE
     if x < wide:
-        t = 0
-        while t + TALL <= count:
-            _column(
-                a, at + t * row, row, step, b, begin + x, pace,
-                c, to + t * line + x, line, steps, fresh,
-            )  # fmt: skip
-            t += TALL
-        while t < count:
-            _one(
-                a, at + t * row, row, step, b, begin + x, pace,
-                c, to + t * line + x, line, steps, fresh,
-            )  # fmt: skip
-            t += 1
+        _narrow(a, at, row, step, b, begin + x, pace, c, to + x, line, count, steps, fresh)

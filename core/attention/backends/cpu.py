@@ -129,7 +129,7 @@ def _together(pieces: Iterator[Piece], size: Size) -> Iterator[list[Piece] | Pie
     waiting: list[Piece] = []
     numbers = 0
     for piece in pieces:
-        tiled = size.tiled and piece.part.tall
+        tiled = size.tiles(piece.part)
         if waiting and (not tiled or numbers > WAITING):
             yield waiting
             waiting, numbers = [], 0

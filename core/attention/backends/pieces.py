@@ -56,6 +56,10 @@ class Size:
     def tiles(self, part: Part) -> bool:
         return self.tiled and part.tall
 
+    def masks(self, part: Part) -> bool:
+        """Whether pieces need a mask: a tiled one's kernel knows the limits of a query."""
+        return part.ruled if self.tiles(part) else not part.full
+
     def split(self, part: Part, numbers: int) -> Iterator[Part]:
         """Pieces, where a row of all heads is so many `numbers`."""
         if not self.tiles(part):
@@ -87,7 +91,7 @@ def pieces_of(
                     if cut:
                         yield from _cut(piece, bounds, heads, groups, k_GND.dtype)
                     else:
-                        yield _whole(piece, groups, k_GND.dtype)
+                        yield _whole(piece, groups, k_GND.dtype, size)
 
 
 def _static(plan: Plan, at: int, part: Part, size: Size, k_GND: Tensor) -> Iterator[Piece]:
@@ -119,8 +123,8 @@ def _prepared(
         yield piece
 
 
-def _whole(part: Part, groups: int, dtype: torch.dtype, size: Size | None = None) -> Piece:
-    if part.full or (size is not None and size.tiles(part) and not part.ruled):
+def _whole(part: Part, groups: int, dtype: torch.dtype, size: Size) -> Piece:
+    if not size.masks(part):
         return Piece(slice(groups), part, None, None)
     return Piece(slice(groups), part, *additive(part.mask(), dtype))
 
