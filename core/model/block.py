@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.attention import Plan, StreamState
+from core.model.linear import FeedForward, two_layers
 from core.model.sparse_attention import SparseAttention
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ class Block(nn.Module):
 
 
 def feed_forward(dim: int, hidden: int, activation: str) -> nn.Module:
-    if activation == "swiglu":
-        return SwiGLU(dim, hidden)
-    return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+    return SwiGLU(dim, hidden) if activation == "swiglu" else FeedForward(dim, hidden, nn.GELU())
 
 
 class SwiGLU(nn.Module):
@@ -80,5 +79,10 @@ class SwiGLU(nn.Module):
         self.project_out = nn.Linear(width, dim)
 
     def forward(self, x_BND: Tensor) -> Tensor:
-        gate, up = self.project_in(x_BND).chunk(2, dim=-1)
-        return self.project_out(F.silu(gate) * up)
+        return two_layers(x_BND, self.project_in, gated, self.project_out)
+
+
+def gated(hidden: Tensor) -> Tensor:
+    """[..., 2 A] -> [..., A]"""
+    gate, up = hidden.chunk(2, dim=-1)
+    return F.silu(gate) * up

@@ -7,6 +7,7 @@ the start here takes `SparseEncoder`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from core.attention import Dense, HeadPlan, Pattern, Plan, attend
 from core.errors import ConfigError
+from core.model.linear import FeedForward, Linear
 from core.model.padding import real_span
 
 ACTIVATIONS = {
@@ -129,11 +131,7 @@ class PostNormLayer(nn.Module):
         dim = config.dim
         self.attention = PostNormAttention(config)
         self.attention_norm = nn.LayerNorm(dim, config.eps)
-        self.ffn = nn.Sequential(
-            nn.Linear(dim, config.hidden),
-            ACTIVATIONS[config.activation](),
-            nn.Linear(config.hidden, dim),
-        )
+        self.ffn = FeedForward(dim, config.hidden, ACTIVATIONS[config.activation]())
         self.ffn_norm = nn.LayerNorm(dim, config.eps)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -150,8 +148,8 @@ class PostNormAttention(nn.Module):
         dim = config.dim
         self.heads, self.backend = config.heads, config.backend
         self.global_tokens = config.global_tokens
-        self.project_in = nn.Linear(dim, 3 * dim, bias=config.bias)
-        self.project_out = nn.Linear(dim, dim)
+        self.project_in = Linear(dim, 3 * dim, bias=config.bias)
+        self.project_out = Linear(dim, dim)
         if self.global_tokens:
             self.global_query = nn.Linear(dim, dim, bias=config.bias)
             self.global_key_value = nn.Linear(dim, 2 * dim, bias=config.bias)
@@ -167,10 +165,29 @@ class PostNormAttention(nn.Module):
     def _global_rows(self, x_BND: Tensor, at: Tensor, bounds: Tensor | None) -> Tensor:
         """The rows `at` over all keys, with the projections that are theirs."""
         (q_BHGD,) = self._split(self.global_query(x_BND[:, at]), 1)
-        k_BHND, v_BHND = self._split(self.global_key_value(x_BND), 2)
-        plan = Dense().plan(range(len(at)), range(x_BND.shape[1]))
         rows = None if bounds is None else bounds[:, at]
-        return attend(q_BHGD, k_BHND, v_BHND, plan, rows, backend=self.backend)
+        if self.heads * len(at) < x_BND.shape[-1]:
+            return self._folded_rows(q_BHGD, x_BND, rows)
+        k_BHND, v_BHND = self._split(self.global_key_value(x_BND), 2)
+        return self._attended(q_BHGD, k_BHND, v_BHND, rows)
+
+    def _folded_rows(self, q_BHGD: Tensor, x_BND: Tensor, rows: Tensor | None) -> Tensor:
+        """Few queries meet the tokens themselves, q (W x) = (q W) x, so that no key or value is
+        made. A key's bias moves all scores of a row alike, so it isn't there."""
+        key_HDC, value_HDC = self.global_key_value.weight.unflatten(0, (2, self.heads, -1))
+        asked_BHGC = q_BHGD @ key_HDC * math.sqrt(x_BND.shape[-1] / q_BHGD.shape[-1])
+        asked_B1QC, tokens_B1NC = asked_BHGC.flatten(1, 2).unsqueeze(1), x_BND.unsqueeze(1)
+        rows = None if rows is None else rows.repeat(1, self.heads, 1)
+        mixed_B1QC = self._attended(asked_B1QC, tokens_B1NC, tokens_B1NC, rows)
+        mixed_BHGC = mixed_B1QC.squeeze(1).unflatten(1, (self.heads, -1))
+        out_BHGD = mixed_BHGC @ value_HDC.mT
+        if self.global_key_value.bias is None:
+            return out_BHGD
+        return out_BHGD + self.global_key_value.bias.unflatten(0, (2, self.heads, 1, -1))[1]
+
+    def _attended(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor | None) -> Tensor:
+        plan = Dense().plan(range(q.shape[2]), range(k.shape[2]))
+        return attend(q, k, v, plan, rows, backend=self.backend)
 
     def _split(self, projected: Tensor, count: int) -> tuple[Tensor, ...]:
         """`count` tensors [B, H, N, D] of [B, N, count * dim]."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from core.attention import Plan, StreamState, attend
 from core.errors import ConfigError
+from core.model.linear import Linear
 from core.model.rotary import rotate
 
 
@@ -32,8 +33,8 @@ class SparseAttention(nn.Module):
         check_heads(dim, heads, kv_heads)
         self.heads, self.kv_heads = heads, kv_heads
         self.rotary_base, self.backend = rotary_base, backend
-        self.project_in = nn.Linear(dim, dim + 2 * (dim // heads) * kv_heads)
-        self.project_out = nn.Linear(dim, dim)
+        self.project_in = Linear(dim, dim + 2 * (dim // heads) * kv_heads)
+        self.project_out = Linear(dim, dim)
 
     def forward(
         self, x_BND: Tensor, plan: Plan, positions: Tensor, bounds: Tensor | None = None

@@ -1,0 +1,149 @@
+"""Linear and feed-forward layers over many rows on a CPU, in float32.
+
+Two things cost there beside arithmetic: memory that the system hands out anew for each wide tensor,
+and a pass over it for the bias. So products go through oneDNN, which adds the bias to what is in
+cache, and the hidden width of a feed-forward layer exists for a stretch of rows at a time (as in
+Reformer, Kitaev et al. 2020, arXiv:2001.04451, section 3). Other devices and types, few rows,
+autocast and `torch.export` take torch's own layers, which are the slow twins.
+
+Shapes: N rows, D channels in, E out, H hidden before the activation, A after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+ROWS = 1024  # from which the fused way wins; a new number of rows costs oneDNN about a millisecond
+NARROWEST = 128  # channels in and out; below, both libraries are equally fast
+HIDDEN = 2**20  # hidden numbers of a stretch, which two cores keep in their caches
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class Linear(nn.Linear):
+    """`nn.Linear`, by the faster library."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _many(x, self.weight, ROWS) or min(self.weight.shape) < NARROWEST:
+            return super().forward(x)
+        return _Linear.apply(x, self.weight, self.bias)
+
+
+class FeedForward(nn.Sequential):
+    """[..., D] -> [..., D] through `hidden` channels; the activation as in `two_layers`."""
+
+    def __init__(self, dim: int, hidden: int, activation: nn.Module) -> None:
+        super().__init__(nn.Linear(dim, hidden), activation, nn.Linear(hidden, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, activation, second = cast("tuple[nn.Linear, nn.Module, nn.Linear]", tuple(self))
+        return two_layers(x, first, activation, second)
+
+
+def two_layers(x: Tensor, first: nn.Linear, activation: Activation, second: nn.Linear) -> Tensor:
+    """second(activation(first(x))) of two linear layers with biases: [..., D] -> [..., E].
+
+    The activation, H channels to A, works row by row, without numbers to learn or to draw.
+    """
+    rows = max(1, HIDDEN // first.out_features)
+    if not _many(x, first.weight, max(rows, ROWS)):
+        return second(activation(first(x)))
+    weights = (first.weight, first.bias, second.weight, second.bias)
+    return _FeedForward.apply(x, *weights, activation, rows, torch.is_grad_enabled())
+
+
+def _many(x: Tensor, weight: Tensor, rows: int) -> bool:
+    """Whether this module's ways are for such a call."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() >= rows * x.shape[-1]
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wanted_x, wanted_weight, wanted_bias = ctx.needs_input_grad
+        grad_NE = grad.flatten(0, -2)
+        return (
+            _product(grad, weight.t()) if wanted_x else None,
+            grad_NE.t() @ x.flatten(0, -2) if wanted_weight else None,
+            grad_NE.sum(0) if wanted_bias else None,
+        )
+
+
+class _FeedForward(torch.autograd.Function):
+    """Keeps what goes into the activation, and works out again what comes out of it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight_HD: Tensor,
+        bias_H: Tensor,
+        weight_EA: Tensor,
+        bias_E: Tensor,
+        activation: Activation,
+        rows: int,
+        learning: bool,
+    ) -> Tensor:
+        x_ND = x.flatten(0, -2)
+        out_NE = x.new_empty(len(x_ND), len(weight_EA))
+        kept: list[Tensor] = []
+        for out, stretch in zip(out_NE.split(rows), x_ND.split(rows), strict=True):
+            hidden = _stretch(stretch, weight_HD, bias_H, rows)
+            if learning:
+                kept.append(hidden)
+            out.copy_(_stretch(activation(hidden), weight_EA, bias_E, rows))
+        ctx.save_for_backward(x_ND, weight_HD, weight_EA, *kept)
+        ctx.activation, ctx.rows = activation, rows
+        return out_NE.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x_ND, weight_HD, weight_EA, *kept = ctx.saved_tensors
+        grad_NE, grad_ND = grad.flatten(0, -2), torch.empty_like(x_ND)
+        of_first, of_second = torch.zeros_like(weight_HD), torch.zeros_like(weight_EA)
+        of_bias = x_ND.new_zeros(len(weight_HD))
+        parts = (part.split(ctx.rows) for part in (x_ND, grad_ND, grad_NE))
+        for x, grad_x, grad_out, hidden in zip(*parts, kept, strict=True):
+            with torch.enable_grad():
+                hidden = hidden.detach().requires_grad_()
+                active = ctx.activation(hidden)
+            grad_active = _stretch(grad_out, weight_EA.t(), None, ctx.rows)
+            (grad_hidden,) = torch.autograd.grad(active, hidden, grad_active)
+            of_second.addmm_(grad_out.t(), active.detach())
+            of_first.addmm_(grad_hidden.t(), x)
+            of_bias += grad_hidden.sum(0)
+            grad_x.copy_(_stretch(grad_hidden, weight_HD.t(), None, ctx.rows))
+        grads = (of_first, of_bias, of_second, grad_NE.sum(0))
+        return grad_ND.view(*grad.shape[:-1], -1), *grads, None, None, None
+
+
+def _stretch(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int) -> Tensor:
+    """The last, shorter stretch has another length each time: not worth oneDNN's preparation."""
+    return _product(x, weight, bias) if len(x) == rows else F.linear(x, weight, bias)
