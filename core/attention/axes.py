@@ -15,6 +15,8 @@ from torch import Tensor
 
 from core.errors import ConfigError
 
+_FEW, _LONG = 8, 3  # stretches of a block, and places of a stretch
+
 
 @dataclass(frozen=True)
 class Run:
@@ -86,6 +88,26 @@ class Pick:
     @property
     def width(self) -> int:
         return self.table.shape[1]
+
+    @cached_property
+    def slots(self) -> tuple[Tensor, int, int]:
+        """The same places as stretches: the first of each, int64 [C, S], their length, and how far
+        apart the places of one lie."""
+        table = self.table
+        apart = table.diff(dim=1)
+        if self.width > 1 and bool((apart == apart[0, 0]).all()) and int(apart[0, 0]) > 0:
+            return table[:, :1], self.width, int(apart[0, 0])
+        ends = (apart != 1).any(0).nonzero().flatten()
+        size = int(ends[0]) + 1 if len(ends) else self.width
+        if self.width % size == 0 and bool((table.unflatten(1, (-1, size)).diff(dim=2) == 1).all()):
+            return table[:, ::size], size, 1
+        return table, 1, 1
+
+    @property
+    def scattered(self) -> bool:
+        """Whether going from stretch to stretch is most of the work."""
+        first, size, _ = self.slots
+        return first.shape[1] > _FEW and size < _LONG
 
     def index(self) -> Tensor:
         return self.table.int()

@@ -67,6 +67,7 @@ class Part:
     def tall(self) -> bool:
         """Whether blocks of many rows meet keys that lie in even stretches."""
         keys = isinstance(self.cols, Run | KeyBlocks | Slots)
+        keys = keys or (isinstance(self.cols, Pick) and not self.cols.scattered)
         return keys and self.name != "rows" and self.rows.width >= _TALL
 
     @property

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.attention.axes import KeyBlocks, Run, Slots
+from core.attention.axes import KeyBlocks, Pick, Run, Slots
 from core.attention.backends.pieces import Piece
 from core.attention.backends.state import State
 from core.attention.parts import Part
@@ -109,6 +109,9 @@ def _blocks(piece: Piece) -> Blocks:
     if isinstance(cols, Run):
         first = cols.start + cols.step * torch.arange(cols.count)[None, :, None]
         size, taken, pitch = cols.width, cols.width, cols.pitch
+    elif isinstance(cols, Pick):
+        first, size, pitch = cols.slots
+        first, taken = first[None], size
     else:
         assert isinstance(cols, KeyBlocks)
         first = cols.first if cols.first.ndim == 3 else cols.first[None]
@@ -135,7 +138,7 @@ def lanes_area(part: Part) -> int:
     some = part.blocks(0, 1) if part.alike else part
     blocks = part.count // some.count
     tiles = -(-part.rows.width // TILE)
-    if isinstance(part.cols, Slots):
+    if isinstance(part.cols, Pick | Slots):
         return part.count * tiles * part.cols.width * TILE
     if isinstance(part.cols, KeyBlocks):
         slots = int((part.cols.first != KeyBlocks.ABSENT).sum())
