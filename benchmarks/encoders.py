@@ -198,8 +198,8 @@ def run(settings: Settings) -> None:
     lines = compared(rows)
     print(table(lines, [*lines[0]]))
     print("\n".join(overtaking(lines, kind) for kind in PASSES))
-    where = folder(settings.quick, settings.out)
-    print("wrote", write("encoders", rows, began, settings.device, where))
+    name = "encoders" if settings.dtype == "float32" else f"encoders.{settings.dtype}"
+    print("wrote", write(name, rows, began, settings.device, folder(settings.quick, settings.out)))
 
 
 class _Theirs(nn.Module):

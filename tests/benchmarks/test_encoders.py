@@ -25,6 +25,13 @@ def test_a_quick_run_prints_both_sides_and_writes_flat_rows(tmp_path, capsys):
     assert printed.count("hf_bigbird") == len(size.sparse) * 2 and "ratio" in printed
 
 
+def test_bfloat16_is_timed_where_its_outputs_differ_and_has_a_file_of_its_own(tmp_path):
+    """Its rounding is no other function: these are compared in float32."""
+    encoders.run(encoders.Settings(quick=True, dtype="bfloat16", out=str(tmp_path)))
+    saved = json.loads((tmp_path / "encoders.bfloat16.json").read_text())
+    assert {r["dtype"] for r in saved["rows"]} == {"bfloat16"}
+
+
 @pytest.mark.parametrize(
     ("ratios", "expected"),
     [([0.5, 2, 3], "from n = 2 on"), ([2, 0.5, 3], "from n = 3 on"), ([2, 2, 0.9], "at no length")],
