@@ -94,6 +94,8 @@ class Pick:
         """The same places as stretches: the first of each, int64 [C, S], their length, and how far
         apart the places of one lie."""
         table = self.table
+        if bool((table < 0).any()):  # a stretch would count on from there
+            return table, 1, 1
         apart = table.diff(dim=1)
         if self.width > 1 and bool((apart == apart[0, 0]).all()) and int(apart[0, 0]) > 0:
             return table[:, :1], self.width, int(apart[0, 0])

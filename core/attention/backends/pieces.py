@@ -84,14 +84,23 @@ def pieces_of(
             yield from _static(plan, at, part, size, k_GND)
         elif size.tiles(part):
             for piece in _static(plan, at, part, size, k_GND):
-                yield replace(piece, bounds=bounds)
+                if size.tiles(piece.part):
+                    yield replace(piece, bounds=bounds)
+                else:  # the few rows that were left over
+                    yield from _bounded(piece.part, bounds, heads, k_GND, size)
         else:
             for some in size.split(part, groups * channels):
-                for piece, cut in _left(some, bounds):
-                    if cut:
-                        yield from _cut(piece, bounds, heads, groups, k_GND.dtype)
-                    else:
-                        yield _whole(piece, groups, k_GND.dtype, size)
+                yield from _bounded(some, bounds, heads, k_GND, size)
+
+
+def _bounded(part: Part, bounds: Tensor, heads: int, k_GND: Tensor, size: Size) -> Iterator[Piece]:
+    """A part that isn't tiled, with the bounds in its masks."""
+    groups = len(k_GND)
+    for piece, cut in _left(part, bounds):
+        if cut:
+            yield from _cut(piece, bounds, heads, groups, k_GND.dtype)
+        else:
+            yield _whole(piece, groups, k_GND.dtype, size)
 
 
 def _static(plan: Plan, at: int, part: Part, size: Size, k_GND: Tensor) -> Iterator[Piece]:

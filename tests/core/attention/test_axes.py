@@ -21,6 +21,8 @@ from core.attention.axes import Pick
         ([[9, 6, 3]], 3, 1, 1),
         ([[2, 5, -1, -1]], 4, 1, 1),
         ([[-1]], 1, 1, 1),
+        ([[-1, 0, 1]], 3, 1, 1),
+        ([[-1, 1, 3], [4, 6, 8]], 3, 1, 1),
     ],
 )
 def test_stretches_hold_the_same_places(

@@ -13,8 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.attention import Causal, Pattern, TopK, Window, attend, bigbird, sparse_transformer
-from core.attention.backends import cpu, tiled
+from core.attention import (
+    Causal,
+    Global,
+    Pattern,
+    TopK,
+    Window,
+    attend,
+    bigbird,
+    sparse_transformer,
+)
+from core.attention.backends import cpu, pieces, tiled
 from core.attention.plan import Plan
 from tests.core.attention.helpers import assert_same, gradients, inputs
 
@@ -169,6 +178,21 @@ def test_long_rows_lose_no_more_than_with_torchs_kernel(monkeypatch: pytest.Monk
     ours = relative_errors(q, k, v, plan)
     monkeypatch.setattr(cpu, "serves", lambda *_: False)
     assert bool((ours <= 2 * relative_errors(q, k, v, plan)).all())
+
+
+def test_rows_left_over_by_a_cut_keep_their_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks of 32 rows cut 99 rows of columns into pieces, of which the last is too low to tile."""
+    monkeypatch.setattr(pieces, "MASK_AREA", 32 * 20)
+    pattern = (Global(tuple(range(0, 60, 3))) | Window(4)) & Causal()
+    plan = pattern.plan(range(99), range(99), 33)
+    ends = torch.randint(0, 100, (2, 99, 2), generator=torch.Generator().manual_seed(0))
+    bounds = ends.sort(-1).values.int()
+    given = inputs(99, batch=2, dtype=torch.float32, size=16)
+    q, k, v = (x.detach().double().requires_grad_() for x in given)
+    out, expected = attend(*given, plan, bounds), attend(q, k, v, plan, bounds)
+    ours = [out, *gradients(out, list(given))]
+    theirs = [expected, *gradients(expected, [q, k, v])]
+    assert_same([x.double() for x in ours], theirs, 5e-5)
 
 
 def test_no_sequences_are_no_error() -> None:
