@@ -45,6 +45,9 @@ WAITING = 1 << 22  # numbers in the masks of pieces that one call works out
 
 def cpu(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Tensor]:
     """One softmax over all sources. Returns out_BHND in q's dtype and lse_BHN without gradient."""
+    if torch.is_autocast_enabled("cpu"):  # half precision is computed in float32
+        with torch.autocast("cpu", enabled=False):
+            return cpu(q, sources, scale)
     plans = tuple(source.plan for source in sources)
     bounds = tuple(source.bounds for source in sources)
     choices = tuple(source.choices for source in sources)

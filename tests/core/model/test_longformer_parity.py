@@ -55,6 +55,16 @@ def test_outputs_and_gradients_equal_in_single(global_tokens):
     assert_same(theirs, run, from_longformer(theirs, global_tokens), given, 1e-4)
 
 
+@pytest.mark.parametrize("padded", [0, 21])
+def test_runs_under_bfloat16_autocast(padded):
+    ours, given = from_longformer(longformer(16, torch.float32), (0,)), batch(96, padded, PAD)
+    with torch.no_grad():
+        expected = ours(given.tokens, given.real)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = ours(given.tokens, given.real)
+    torch.testing.assert_close(found[given.real], expected[given.real], rtol=0.1, atol=0.1)
+
+
 def test_the_pattern_alone_is_longformer_where_global_projections_equal_the_local_ones(exact):
     theirs, given = longformer(16, torch.float64), batch(96, 7, PAD)
     for layer in theirs.encoder.layer:
