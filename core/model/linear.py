@@ -3,8 +3,9 @@
 Two things cost there beside arithmetic: memory that the system hands out anew for each wide tensor,
 and a pass over it for the bias. So products go through oneDNN, which adds the bias to what is in
 cache, and the hidden width of a feed-forward layer exists for a stretch of rows at a time (as in
-Reformer, Kitaev et al. 2020, arXiv:2001.04451, section 3). Other devices and types, few rows,
-autocast and `torch.export` take torch's own layers, which are the slow twins.
+Reformer, Kitaev et al. 2020, arXiv:2001.04451, section 3). Other devices and types, few rows or
+numbers of them that are not `EVEN`, layers with hooks, autocast and `torch.export` take torch's own
+layers, which are the slow twins. Gradients are of first order only.
 
 Shapes: N rows, D channels in, E out, H hidden before the activation, A after it.
 """
@@ -19,9 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-ROWS = 1024  # from which the fused way wins; a new number of rows costs oneDNN about a millisecond
+ROWS = 1024  # with fewer, what is won is not worth oneDNN's preparation
+EVEN = 256  # for a new number of rows oneDNN takes milliseconds, and half a megabyte for good
 NARROWEST = 128  # channels in and out; below, both libraries are equally fast
 HIDDEN = 2**20  # hidden numbers of a stretch, which two cores keep in their caches
+
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -30,9 +34,10 @@ class Linear(nn.Linear):
     """`nn.Linear`, by the faster library."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _many(x, self.weight, ROWS) or min(self.weight.shape) < NARROWEST:
-            return super().forward(x)
-        return _Linear.apply(x, self.weight, self.bias)
+        wide = min(self.weight.shape) >= NARROWEST
+        if wide and _many(x, self.weight, ROWS) and x.shape[:-1].numel() % EVEN == 0:
+            return _rows(x, _Linear.apply, self.weight, self.bias)
+        return super().forward(x)
 
 
 class FeedForward(nn.Sequential):
@@ -52,10 +57,23 @@ def two_layers(x: Tensor, first: nn.Linear, activation: Activation, second: nn.L
     The activation, H channels to A, works row by row, without numbers to learn or to draw.
     """
     rows = max(1, HIDDEN // first.out_features)
-    if not _many(x, first.weight, max(rows, ROWS)):
+    alone = _product_alone(first) and _product_alone(second)
+    if not (alone and _many(x, first.weight, max(rows, ROWS))):
         return second(activation(first(x)))
     weights = (first.weight, first.bias, second.weight, second.bias)
-    return _FeedForward.apply(x, *weights, activation, rows, torch.is_grad_enabled())
+    learning = torch.is_grad_enabled() and any(one.requires_grad for one in (x, *weights))
+    return _rows(x, _FeedForward.apply, *weights, activation, rows, learning)
+
+
+def _rows(x: Tensor, layer: Callable[..., Tensor], *given: Any) -> Tensor:
+    """layer(x_ND, *given) of the rows of x; no view is made in the layer, so that what comes out
+    may be changed in place."""
+    return layer(x.flatten(0, -2), *given).unflatten(0, x.shape[:-1])
+
+
+def _product_alone(layer: nn.Linear) -> bool:
+    """Whether to call a layer is its product and no more: no hook, nothing put in its place."""
+    return type(layer) is nn.Linear and not any(getattr(layer, name) for name in _HOOKS)
 
 
 def _many(x: Tensor, weight: Tensor, rows: int) -> bool:
@@ -63,6 +81,7 @@ def _many(x: Tensor, weight: Tensor, rows: int) -> bool:
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
+        and x.shape[-1] == weight.shape[1]  # else torch says what is wrong
         and x.numel() >= rows * x.shape[-1]
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
@@ -78,19 +97,18 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
+    def forward(ctx: Any, x_ND: Tensor, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x_ND, weight_ED)
+        return _product(x_ND, weight_ED, bias_E)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
+    def backward(ctx: Any, grad_NE: Tensor) -> tuple[Tensor | None, ...]:
+        x_ND, weight_ED = ctx.saved_tensors
         wanted_x, wanted_weight, wanted_bias = ctx.needs_input_grad
-        grad_NE = grad.flatten(0, -2)
         return (
-            _product(grad, weight.t()) if wanted_x else None,
-            grad_NE.t() @ x.flatten(0, -2) if wanted_weight else None,
+            _product(grad_NE, weight_ED.t()) if wanted_x else None,
+            grad_NE.t() @ x_ND if wanted_weight else None,
             grad_NE.sum(0) if wanted_bias else None,
         )
 
@@ -101,7 +119,7 @@ class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        x: Tensor,
+        x_ND: Tensor,
         weight_HD: Tensor,
         bias_H: Tensor,
         weight_EA: Tensor,
@@ -110,8 +128,7 @@ class _FeedForward(torch.autograd.Function):
         rows: int,
         learning: bool,
     ) -> Tensor:
-        x_ND = x.flatten(0, -2)
-        out_NE = x.new_empty(len(x_ND), len(weight_EA))
+        out_NE = x_ND.new_empty(len(x_ND), len(weight_EA))
         kept: list[Tensor] = []
         for out, stretch in zip(out_NE.split(rows), x_ND.split(rows), strict=True):
             hidden = _stretch(stretch, weight_HD, bias_H, rows)
@@ -120,13 +137,13 @@ class _FeedForward(torch.autograd.Function):
             out.copy_(_stretch(activation(hidden), weight_EA, bias_E, rows))
         ctx.save_for_backward(x_ND, weight_HD, weight_EA, *kept)
         ctx.activation, ctx.rows = activation, rows
-        return out_NE.view(*x.shape[:-1], -1)
+        return out_NE
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_NE: Tensor) -> tuple[Tensor | None, ...]:
         x_ND, weight_HD, weight_EA, *kept = ctx.saved_tensors
-        grad_NE, grad_ND = grad.flatten(0, -2), torch.empty_like(x_ND)
+        grad_ND = torch.empty_like(x_ND)
         of_first, of_second = torch.zeros_like(weight_HD), torch.zeros_like(weight_EA)
         of_bias = x_ND.new_zeros(len(weight_HD))
         parts = (part.split(ctx.rows) for part in (x_ND, grad_ND, grad_NE))
@@ -141,7 +158,7 @@ class _FeedForward(torch.autograd.Function):
             of_bias += grad_hidden.sum(0)
             grad_x.copy_(_stretch(grad_hidden, weight_HD.t(), None, ctx.rows))
         grads = (of_first, of_bias, of_second, grad_NE.sum(0))
-        return grad_ND.view(*grad.shape[:-1], -1), *grads, None, None, None
+        return grad_ND, *grads, None, None, None
 
 
 def _stretch(x: Tensor, weight: Tensor, bias: Tensor | None, rows: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -38,6 +39,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(linear, "_product", counting)
     monkeypatch.setattr(linear, "ROWS", 16)
+    monkeypatch.setattr(linear, "EVEN", 1)
     monkeypatch.setattr(linear, "NARROWEST", 1)
     monkeypatch.setattr(linear, "HIDDEN", 16 * 47)
     return counted
@@ -102,6 +104,81 @@ def test_no_hidden_width_is_kept_without_gradient(
 
 
 @needs_onednn
+def test_a_frozen_layer_holds_one_stretch_at_a_time(
+    products: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Tensor]] = []
+
+    def alive(hidden: Tensor) -> Tensor:
+        assert not [one for one in held if one() is not None]
+        held.append(weakref.ref(hidden))
+        return hidden.tanh()
+
+    first, second = (nn.Linear(*size).requires_grad_(False) for size in ((33, 47), (47, 33)))
+    linear.two_layers(torch.randn(64, 33), first, alive, second)
+    assert len(held) == 4
+    first.requires_grad_(True)
+    with pytest.raises(AssertionError):
+        linear.two_layers(torch.randn(64, 33), first, alive, second)
+
+
+@needs_onednn
+@each_layer
+def test_what_comes_out_may_be_added_to_in_place(layer: nn.Module, products: list[int]) -> None:
+    x = torch.randn(2, 40, 33, requires_grad=True)
+    (found,) = torch.autograd.grad(layer(x).mul_(2).sum(), x)
+    assert products
+    torch.testing.assert_close(found, torch.autograd.grad(2 * layer(x).sum(), x)[0])
+
+
+@needs_onednn
+@each_layer
+def test_a_second_derivative_is_refused(layer: nn.Module, products: list[int]) -> None:
+    x = torch.randn(40, 33, requires_grad=True)
+    (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        slope.sum().backward()
+
+
+@needs_onednn
+@each_layer
+def test_a_weight_changed_before_the_backward_is_refused(
+    layer: nn.Module, products: list[int]
+) -> None:
+    for name in (name for name, _ in layer.named_parameters() if "weight" in name):
+        some = copy.deepcopy(layer)
+        out = some(torch.randn(40, 33, requires_grad=True))
+        with torch.no_grad():
+            some.get_parameter(name).mul_(2)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            out.sum().backward()
+
+
+class Shifted(nn.Linear):
+    """A layer that a library puts in the place of torch's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1
+
+
+def raised(_: nn.Module, __: object, out: Tensor) -> Tensor:
+    return out + 1
+
+
+@pytest.mark.parametrize("which", [0, 2])
+def test_layers_that_are_more_than_a_product_are_called(which: int, products: list[int]) -> None:
+    x, layer = torch.randn(40, 33), FeedForward(33, 47, nn.GELU())
+    hooked, other = copy.deepcopy(layer), copy.deepcopy(layer)
+    hooked.get_submodule(str(which)).register_forward_hook(raised)
+    shifted = Shifted(*((33, 47) if which == 0 else (47, 33)))
+    shifted.load_state_dict(layer.get_submodule(str(which)).state_dict())
+    other[which] = shifted
+    for some in (hooked, other):
+        assert not torch.allclose(some(x), layer[2](layer[1](layer[0](x))), atol=0.01)
+    assert not products
+
+
+@needs_onednn
 def test_frozen_weights_get_no_gradient(products: list[int]) -> None:
     for layer in (Linear(33, 47), FeedForward(33, 47, nn.GELU())):
         layer.requires_grad_(False)
@@ -130,6 +207,25 @@ def test_an_exported_layer_is_torchs(layer: nn.Module, products: list[int]) -> N
     program = torch.export.export(layer, (x,))
     assert not products
     torch.testing.assert_close(program.module()(x), layer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_rows_of_an_uneven_number_take_torchs(
+    products: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "EVEN", 16)
+    layer = Linear(33, 47)
+    layer(torch.randn(2, 20, 33))
+    assert not products
+    layer(torch.randn(2, 24, 33))
+    assert bool(products) == torch.backends.mkldnn.is_available()
+
+
+@each_layer
+def test_channels_that_do_not_fit_are_told_of_by_torch(
+    layer: nn.Module, products: list[int]
+) -> None:
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        layer(torch.randn(40, 34))
 
 
 def test_narrow_layers_take_torchs(products: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
