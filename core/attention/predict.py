@@ -11,7 +11,7 @@ import torch
 
 from core.attention.attend import attend
 from core.attention.axes import KeyBlocks, Run, Shifts, Slots
-from core.attention.backends.cpu import rows_of, serves
+from core.attention.backends.cpu import filling, rows_of, serves
 from core.attention.backends.source import compute_dtype
 from core.attention.parts import Part
 from core.attention.patterns import Window
@@ -43,12 +43,13 @@ def predicted(
 def cpu_seconds(plan: Plan, size: int, groups: int, dtype: torch.dtype) -> tuple[float, float]:
     """Forward and backward of `groups` heads (of all sequences) of `size` channels."""
     known = speed(compute_dtype(dtype))
+    size += filling(dtype, size)
     wide = size / _MEASURED
     queries, keys = (groups * size * len(rows) for rows in (plan.q, plan.kv))
     converted = 0.0 if dtype == compute_dtype(dtype) else known.convert
     forward = queries * known.fresh + (2 * queries + 2 * keys) * converted
     backward = (queries + 2 * keys) * known.fresh + (4 * queries + 4 * keys) * converted
-    tiled = serves(compute_dtype(dtype), size)
+    tiled = serves(dtype)
     for part in plan.at(rows_of(tiled, backward=False)).parts:
         forward += wide * groups * _part(part, known.forward, tiled)
     for part in plan.at(rows_of(tiled, backward=True)).parts:

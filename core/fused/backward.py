@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.fused.blocks import CHUNK, TILE, across, places, room, stretches, tiles_of
+from core.fused.blocks import CHUNK, TILE, across, lanes_at, places, room, slot_of, tiles_of
 from core.fused.compiling import compiled, helper
 from core.fused.forward import exponential, restrict
 from core.fused.lanes import (
@@ -50,16 +50,29 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
             _rows(slopes, at, width, one, slope_rows)
             _levels(outs, levels, row, at, width, slope_rows, level)
             sums[:] = 0
-            for key, n, j, place, whole in stretches(blocks, g, c, tile, len(q), keys, edges):
-                key *= width
-                products(seen, key, line, 1, query, 0, TILE, weights, 0, TILE, n, width, TILE, True)
-                products(tells, key, line, 1, slope, 0, TILE, turns, 0, TILE, n, width, TILE, True)
-                if not whole or place >= 0:
-                    restrict(weights, n, j, edges, near, masks, place)
-                _turn(weights, turns, n, level)
-                _fold(weights, n, slope_rows, d_tells, key, line, width)
-                _fold(turns, n, ask_rows, d_seen, key, line, width)
-                products(seen, key, 1, line, turns, 0, TILE, sums, 0, TILE, width, n, TILE, False)
+            for slot in range(blocks.first.shape[2]):
+                begin, j, stop, all_low, all_high = slot_of(
+                    blocks, g, c, tile, slot, len(q), keys, edges
+                )
+                while j < stop:
+                    n = min(CHUNK, stop - j)
+                    key = (g * keys + begin + j * blocks.pitch) * width
+                    products(
+                        seen, key, line, 1, query, 0, TILE, weights, 0, TILE, n, width, TILE, True
+                    )
+                    products(
+                        tells, key, line, 1, slope, 0, TILE, turns, 0, TILE, n, width, TILE, True
+                    )
+                    place = lanes_at(blocks, g, c, tile, slot, j)
+                    if all_low > j or all_high < j + n or place >= 0:
+                        restrict(weights, n, j, edges, near, masks, place)
+                    _turn(weights, turns, n, level)
+                    _fold(weights, n, slope_rows, d_tells, key, line, width)
+                    _fold(turns, n, ask_rows, d_seen, key, line, width)
+                    products(
+                        seen, key, 1, line, turns, 0, TILE, sums, 0, TILE, width, n, TILE, False
+                    )
+                    j += n
             _add(sums, at, width, scale, d_asks)
 
 

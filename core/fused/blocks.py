@@ -64,33 +64,30 @@ def tiles_of(blocks):
 
 
 @helper
-def stretches(blocks, g, c, tile, groups, total, edges):
-    """Stretches of keys that a tile of a block looks at, CHUNK or fewer each.
+def slot_of(blocks, g, c, tile, slot, groups, total, edges):
+    """The keys that a tile of a block looks at in one slot.
 
-    Yields the first key's row among all groups' `total` each, the number of keys, their first
-    number in the slot, where their lanes begin in the flat mask (-1 without a mask), and whether
-    every lane sees them all. `edges` int64 [2, TILE] is filled with the numbers [low, high) that a
-    lane sees of the slot.
+    Returns where they begin among a group's `total` keys, the numbers [j, stop) of those that are
+    there and that some lane sees, and the numbers [all_low, all_high) that every lane sees. `edges`
+    int64 [2, TILE] is filled with the numbers [low, high) that a lane sees.
     """
     slots, limits = blocks.first, blocks.limits
-    slots, limits = slots[g % len(slots), c], limits[g * len(limits) // groups, c]
-    mask, taken, pitch = blocks.mask, blocks.taken, blocks.pitch
-    place = -1
-    for slot in range(len(slots)):
-        begin = min(max(slots[slot], 0), total - 1 - (taken - 1) * pitch)
-        ahead = slots[slot] - begin  # of the first key that is there, where it is not 0
-        low, high, all_low, all_high = _edges(limits, tile, begin, pitch, edges)
-        j = max(low, ahead, 0)
-        stop = min(high, ahead + blocks.size, taken)
-        while j < stop:
-            n = min(CHUNK, stop - j)
-            if mask.size:
-                of_g, of_c = g % mask.shape[0], c % mask.shape[1]
-                table = (of_g * mask.shape[1] + of_c) * mask.shape[2] + tile
-                place = (table * mask.shape[3] + slot * taken + j) * TILE
-            whole = all_low <= j and j + n <= all_high
-            yield g * total + begin + j * pitch, n, j, place, whole
-            j += n
+    first, limits = slots[g % len(slots), c, slot], limits[g * len(limits) // groups, c]
+    begin = min(max(first, 0), total - 1 - (blocks.taken - 1) * blocks.pitch)
+    ahead = first - begin  # of the first key that is there, where it is not 0
+    low, high, all_low, all_high = _edges(limits, tile, begin, blocks.pitch, edges)
+    stop = min(high, ahead + blocks.size, blocks.taken)
+    return begin, max(low, ahead, 0), stop, all_low, all_high
+
+
+@helper
+def lanes_at(blocks, g, c, tile, slot, j):
+    """Where the lanes of key number j of a slot begin in the flat mask, -1 without one."""
+    mask = blocks.mask
+    if not mask.size:
+        return -1
+    table = (g % mask.shape[0] * mask.shape[1] + c % mask.shape[1]) * mask.shape[2] + tile
+    return (table * mask.shape[3] + slot * blocks.taken + j) * TILE
 
 
 @helper

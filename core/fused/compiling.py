@@ -37,8 +37,8 @@ def compiled(function: Any) -> Any:
 def helper(function: Any) -> Any:
     """A function that compiled ones call: part of their machine code, and not kept by itself.
 
-    So what is kept for a function is whole, also where several processes compile at once; and a
-    generator could not be used from what is kept.
+    So what is kept for a function is whole, also where several processes compile at once. Not for
+    generators: numba never gives back the arrays that one was called with.
     """
     return njit(nogil=True)(function)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.fused.blocks import CHUNK, TILE, across, places, room, stretches, tiles_of
+from core.fused.blocks import CHUNK, TILE, across, lanes_at, places, room, slot_of, tiles_of
 from core.fused.compiling import compiled, helper
 from core.fused.lanes import (
     WIDE,
@@ -68,13 +68,24 @@ def forward(q, k, v, out, lse, blocks, starts, scale, first, last):
             places(blocks, g, c, tile, total, width, row, at)
             across(asks, at, width, scale, query)
             _begin(outs, levels, row, at, width, starts, sums, state)
-            for key, n, j, place, whole in stretches(blocks, g, c, tile, len(q), keys, edges):
-                key *= width
-                products(seen, key, line, 1, query, 0, TILE, scores, 0, TILE, n, width, TILE, True)
-                if not whole or place >= 0:
-                    restrict(scores, n, j, edges, near, masks, place)
-                _weigh(scores, n, state, sums, width)
-                products(tells, key, 1, line, scores, 0, TILE, sums, 0, TILE, width, n, TILE, False)
+            for slot in range(blocks.first.shape[2]):
+                begin, j, stop, all_low, all_high = slot_of(
+                    blocks, g, c, tile, slot, len(q), keys, edges
+                )
+                while j < stop:
+                    n = min(CHUNK, stop - j)
+                    key = (g * keys + begin + j * blocks.pitch) * width
+                    products(
+                        seen, key, line, 1, query, 0, TILE, scores, 0, TILE, n, width, TILE, True
+                    )
+                    place = lanes_at(blocks, g, c, tile, slot, j)
+                    if all_low > j or all_high < j + n or place >= 0:
+                        restrict(scores, n, j, edges, near, masks, place)
+                    _weigh(scores, n, state, sums, width)
+                    products(
+                        tells, key, 1, line, scores, 0, TILE, sums, 0, TILE, width, n, TILE, False
+                    )
+                    j += n
             _end(outs, levels, row, at, width, sums, state)
 
 

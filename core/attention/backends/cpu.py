@@ -1,13 +1,13 @@
 """Block-sparse attention on CPU, forward and backward.
 
 Parts of many rows whose keys lie in stretches are worked out by the project's own kernels
-(`tiled`) in float32, with heads of a multiple of 16 channels. Everything else, and all of it in
-float64, for other heads and where `torch.export` is looking, is a call of torch's flash kernel
-(`kernels`) on [G, blocks, rows, D] against [G, blocks, keys, D]: a sliding window and a residue
-class are read as views without a copy, random blocks are gathered, global tokens are small
-rectangles, log-sparse distances are diagonals. Parts and sources are merged by log-sum-exp. The
-backward calls each part's kernel with the merged output and the merged log-sum-exp, which is exact
-(Dao 2023, arXiv:2307.08691, section 3.1) and needs no gradient through the log-sum-exp itself.
+(`tiled`) in float32, in heads filled up to a multiple of 16 channels. Everything else, and all of
+it in float64 and where `torch.export` is looking, is a call of torch's flash kernel (`kernels`) on
+[G, blocks, rows, D] against [G, blocks, keys, D]: a sliding window and a residue class are read as
+views without a copy, random blocks are gathered, global tokens are small rectangles, log-sparse
+distances are diagonals. Parts and sources are merged by log-sum-exp. The backward calls each part's
+kernel with the merged output and the merged log-sum-exp, which is exact (Dao 2023,
+arXiv:2307.08691, section 3.1) and needs no gradient through the log-sum-exp itself.
 
 Memory is O(n): gathered keys live for one piece of a part at a time, masks for a few.
 """
@@ -20,6 +20,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -66,7 +67,8 @@ class _BlockSparse(torch.autograd.Function):
         q: Tensor,
         *kv: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        q_GND, *kv_GND = (_flat(tensor, q.shape[1]) for tensor in (q, *kv))
+        fill = filling(q.dtype, q.shape[-1])
+        q_GND, *kv_GND = (_flat(tensor, q.shape[1], fill) for tensor in (q, *kv))
         out, lse = None, None
         given = zip(plans, bounds, choices, kv_GND[::2], kv_GND[1::2], strict=True)
         for plan, bound, choice, k, v in given:
@@ -80,7 +82,7 @@ class _BlockSparse(torch.autograd.Function):
                 merge(out, lse, found, level)
         assert out is not None and lse is not None
         ctx.given, ctx.scale = (plans, bounds, choices), scale
-        out_BHND = out.to(q.dtype).view(q.shape)
+        out_BHND = out[..., : q.shape[-1]].contiguous().to(q.dtype).view(q.shape)
         ctx.save_for_backward(q, out_BHND, lse, *kv)
         lse_BHN = lse.view(q.shape[:3])
         ctx.mark_non_differentiable(lse_BHN)
@@ -90,8 +92,8 @@ class _BlockSparse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:  # pyright: ignore
         q, out, lse, *kv = ctx.saved_tensors
-        heads = q.shape[1]
-        flat = (_flat(tensor, heads) for tensor in (q, out, grad, *kv))
+        fill = filling(q.dtype, q.shape[-1])
+        flat = (_flat(tensor, q.shape[1], fill) for tensor in (q, out, grad, *kv))
         q_GND, out_GND, grad_GND, *kv_GND = flat
         # a row without keys: weights exp(score - inf) are 0
         lse = lse.masked_fill(lse == -torch.inf, torch.inf)
@@ -110,7 +112,7 @@ class _BlockSparse(torch.autograd.Function):
 
 def sized(plan: Plan, q_GND: Tensor, backward: bool) -> tuple[Plan, Size]:
     """The plan in the blocks that suit its kernels, and how much a piece of it holds."""
-    tiled = serves(q_GND.dtype, q_GND.shape[-1]) and not torch.compiler.is_compiling()
+    tiled = serves(q_GND.dtype)
     size = replace(BACKWARD if backward else FORWARD, tiled=tiled)
     return plan.at(rows_of(tiled, backward)), size
 
@@ -122,9 +124,14 @@ def rows_of(tiled: bool, backward: bool) -> int:
     return BACKWARD_ROWS if backward else FORWARD_ROWS
 
 
-def serves(dtype: torch.dtype, channels: int) -> bool:
-    """Whether the kernels of `tiled` work on heads of so many channels."""
-    return dtype == torch.float32 and channels % WIDE == 0
+def serves(dtype: torch.dtype) -> bool:
+    """Whether the kernels of `tiled` are for such inputs; `torch.export` cannot see into them."""
+    return compute_dtype(dtype) == torch.float32 and not torch.compiler.is_compiling()
+
+
+def filling(dtype: torch.dtype, channels: int) -> int:
+    """Channels of zeros that a head is filled up with for the kernels of `tiled`."""
+    return -channels % WIDE if serves(dtype) else 0
 
 
 def _together(pieces: Iterator[Piece], size: Size) -> Iterator[list[Piece] | Piece]:
@@ -227,15 +234,18 @@ def _backward(
         backward(part, piece.mask, given, (dq, dk, dv), scale)
 
 
-def _flat(x_BHND: Tensor, heads: int) -> Tensor:
-    """[B * heads, N, D] in the dtype of the computation, heads apart in memory."""
+def _flat(x_BHND: Tensor, heads: int, fill: int) -> Tensor:
+    """[B * heads, N, D + fill] in the dtype of the computation, heads apart in memory."""
     each = for_each_head(x_BHND.detach().to(compute_dtype(x_BHND.dtype)), heads)
+    if fill:
+        each = F.pad(each, (0, fill))
     return each.contiguous().flatten(0, 1)
 
 
 def _summed(grad_GND: Tensor, x_BHND: Tensor) -> Tensor:
-    """The gradient of x, which `_flat` may have copied for several heads."""
-    if grad_GND.numel() != x_BHND.numel():
-        batch, heads = x_BHND.shape[:2]
-        grad_GND = grad_GND.unflatten(0, (batch, heads, -1)).sum(2)
-    return grad_GND.view(x_BHND.shape).to(x_BHND.dtype)
+    """The gradient of x, which `_flat` may have filled up, and copied for several heads."""
+    batch, heads = x_BHND.shape[:2]
+    grad = grad_GND[..., : x_BHND.shape[-1]]
+    if len(grad) != batch * heads:
+        grad = grad.unflatten(0, (batch, heads, -1)).sum(2)
+    return grad.reshape(x_BHND.shape).to(x_BHND.dtype)
