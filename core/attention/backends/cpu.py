@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 from core.attention.axes import Run
@@ -58,6 +59,7 @@ def cpu(q: Tensor, sources: Sequence[Source], scale: float) -> tuple[Tensor, Ten
 
 class _BlockSparse(torch.autograd.Function):
     @staticmethod
+    @custom_fwd(device_type="cpu")
     def forward(  # pyright: ignore
         ctx: Any,
         plans: tuple[Plan, ...],
@@ -90,6 +92,7 @@ class _BlockSparse(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @custom_bwd(device_type="cpu")  # without autocast, as the forward
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:  # pyright: ignore
         q, out, lse, *kv = ctx.saved_tensors
         fill = filling(q.dtype, q.shape[-1])

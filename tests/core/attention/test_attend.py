@@ -7,7 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.attention import Causal, Dense, Pattern, Plan, Window, attend, attend_sources
+from core.attention import (
+    Causal,
+    Dense,
+    Global,
+    LogSparse,
+    Pattern,
+    Plan,
+    Window,
+    attend,
+    attend_sources,
+)
 from core.attention.attend import _log_choice
 from core.attention.backends.cpu import FORWARD
 from core.attention.backends.pieces import pieces_of
@@ -152,6 +162,17 @@ def test_bfloat16_is_rounded_once() -> None:
     assert got[0].dtype == torch.bfloat16 and got[1].dtype == torch.float32
     for ours, true in zip(got, expected, strict=True):
         torch.testing.assert_close(ours.double(), true, rtol=2e-2, atol=2e-2)
+
+
+def test_autocast_changes_neither_values_nor_gradients() -> None:
+    """Of columns that are plain products, of diagonals, and of what the kernels work out."""
+    pattern = Global(tuple(at * at for at in range(10))) | Window(4) | LogSparse()
+    q, k, v = inputs(150, dtype=torch.float32)
+    plan = pattern.plan(range(150), range(150))
+    expected = run(q, k, v, plan, None, "cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = run(q, k, v, plan, None, "cpu")
+    assert all(map(torch.equal, found, expected))
 
 
 def test_every_leaf_layout_gives_the_same_result() -> None:
