@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core.errors import ConfigError
 
-_FEW, _LONG = 8, 3  # stretches of a block, and places of a stretch
+_FEW, _LONG = 8, 2  # stretches of a block, and places of a stretch
 
 
 @dataclass(frozen=True)

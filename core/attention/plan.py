@@ -107,7 +107,7 @@ class Plan:
         """What attention computes and moves for heads of `size` channels, before it runs.
 
         With a `device` ("cpu" or "cuda") also the seconds it will take there, which rest on
-        speeds that are measured once a process, in about a second.
+        speeds that are measured once a process, in a few seconds.
 
         Raises:
             ConfigError: a device that isn't there, or has no sparse backend.

@@ -42,13 +42,17 @@ def predicted(
 
 def cpu_seconds(plan: Plan, size: int, groups: int, dtype: torch.dtype) -> tuple[float, float]:
     """Forward and backward of `groups` heads (of all sequences) of `size` channels."""
-    known = speed(compute_dtype(dtype))
+    own = compute_dtype(dtype)
+    known = speed(own)
     size += filling(dtype, size)
     wide = size / _MEASURED
     queries, keys = (groups * size * len(rows) for rows in (plan.q, plan.kv))
-    converted = 0.0 if dtype == compute_dtype(dtype) else known.convert
-    forward = queries * known.fresh + (2 * queries + 2 * keys) * converted
-    backward = (queries + 2 * keys) * known.fresh + (4 * queries + 4 * keys) * converted
+    converted = 0 if dtype == own else queries + keys
+    forward, backward = (
+        known.fresh.seconds(made, (made + changed) * own.itemsize)
+        + known.convert.seconds(changed, (made + changed) * own.itemsize)
+        for made, changed in ((queries, 2 * converted), (queries + 2 * keys, 4 * converted))
+    )
     tiled = serves(dtype)
     for part in plan.at(rows_of(tiled, backward=False)).parts:
         forward += wide * groups * _part(part, known.forward, tiled)

@@ -1,7 +1,7 @@
 """How fast this machine runs the kernels of the CPU backend: what predicted seconds rest on.
 
 Each kernel is timed once a process, number format and thread count on small pieces, through the
-backend's own functions, so that copies and sums are in the figure. It takes about a second.
+backend's own functions, so that copies and sums are in the figure. It takes a few seconds.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from core.attention.backends.kernels import part_backward, part_forward
 from core.attention.backends.narrow import narrow_backward, narrow_forward
 from core.attention.backends.pieces import Piece, additive
 from core.attention.backends.state import State
-from core.attention.backends.tiled import lanes_area, tiled_backward, tiled_forward
+from core.attention.backends.tiled import looked_at, tiled_backward, tiled_forward
 from core.attention.parts import Part
 
 _GROUPS, _SIZE, _ROWS, _WINDOW = 8, 64, 8192, 512
-_REPEATS = 5
+_REPEATS, _OFTEN = 5, 15
 _HEIGHTS = {"forward": (32, 64, 128, 256), "backward": (64, 192, 384)}
 _SLABS = (64, 128)
 _DISTANCES = 8
-APART = 16  # rows 4 KB apart or more share few places of a cache
+_SHORT = 4
+_NUMBERS = (1 << 22, 1 << 24)
+KEPT = 1 << 25  # bytes from which glibc gives free memory back, and asks for it again
+APART, FAR = 16, 64  # rows 4 KB apart share few places of the first cache, of 16 KB of the second
 _APART = {"forward": (32, 64, 256, 512), "backward": (64, 192, 512)}
 
 
@@ -49,14 +52,26 @@ class Curve:
 
 @dataclass(frozen=True)
 class Tiled:
-    """Seconds that the project's own kernels take for a lane of a key and for a row."""
+    """Seconds that the project's own kernels take for a tile to look at a key, at one of those
+    that lie `FAR` rows from each other, to begin a stretch of keys, and for a row."""
 
-    pair: float
+    key: float
+    far: float
+    stretch: float
     row: float
 
     def part(self, part: Part) -> float:
         """Of one head of 64 channels."""
-        return part.rows.count * part.rows.width * self.row + lanes_area(part) * self.pair
+        keys, stretches = looked_at(part)
+        key = self.far if _pitch(part.cols) >= FAR else self.key
+        rows = part.rows.count * part.rows.width
+        return rows * self.row + stretches * self.stretch + keys * key
+
+
+def _pitch(cols: KeyAxis) -> int:
+    if isinstance(cols, Pick):
+        return cols.slots[2]
+    return cols.pitch if isinstance(cols, Run) else 1
 
 
 @dataclass(frozen=True)
@@ -83,14 +98,26 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Seconds a number of tensors that are made anew, where a pass makes less than `KEPT` bytes of
+    them, and where it makes more."""
+
+    small: float
+    large: float
+
+    def seconds(self, numbers: int, made: int) -> float:
+        """Of so many numbers, in a pass that makes so many bytes in all."""
+        return numbers * (self.large if made >= KEPT else self.small)
+
+
+@dataclass(frozen=True)
 class Speed:
-    """`fresh` is the seconds a number of memory that was not in use costs, `convert` those of a
-    number that changes its format."""
+    """`fresh` is what memory costs that was not in use, `convert` a tensor in another format."""
 
     forward: Pass
     backward: Pass
-    fresh: float
-    convert: float
+    fresh: Memory
+    convert: Memory
 
 
 def speed(dtype: torch.dtype) -> Speed:
@@ -102,14 +129,26 @@ def speed(dtype: torch.dtype) -> Speed:
 @torch.no_grad()
 def _speed(dtype: torch.dtype, threads: int) -> Speed:
     lab = _Lab(dtype)
-    large = _GROUPS * _ROWS * _SIZE
-    half = lab.state.q.bfloat16()
+    half = [torch.zeros(numbers, dtype=torch.bfloat16) for numbers in _NUMBERS]
+    fresh = (_median(lambda n=n: torch.zeros(n, dtype=dtype)) / n for n in _NUMBERS)
+    convert = (_median(lambda x=x: x.to(dtype)) / len(x) for x in half)
     return Speed(
-        lab.measured("forward"),
-        lab.measured("backward"),
-        _median(lambda: torch.zeros(large, dtype=dtype)) / large,
-        _median(lambda: half.to(dtype)) / large,
+        lab.measured("forward"), lab.measured("backward"), Memory(*fresh), Memory(*convert)
     )
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Of one head: seconds, and what `looked_at` says of the part."""
+
+    seconds: float
+    rows: int
+    keys: int
+    stretches: int
+
+    def without(self, stretch: float) -> float:
+        """Seconds a row, if a stretch takes so many to begin."""
+        return (self.seconds - self.stretches * stretch) / self.rows
 
 
 class _Lab:
@@ -122,9 +161,11 @@ class _Lab:
         self.totals = (torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v))
 
     def measured(self, direction: str) -> Pass:
-        views = self.curve(self.window, _HEIGHTS[direction], direction)
-        apart = self.curve(self.residues, _APART[direction], direction)
-        slabs = self.curve(self.slab, _SLABS, direction)
+        views = apart = slabs = self.curve(self.window, _HEIGHTS[direction], direction)
+        own = self.tiled(direction) if self.state.q.dtype == torch.float32 else None
+        if own is None:  # beside the project's own kernels torch's have little to do
+            apart = self.curve(self.residues, _APART[direction], direction)
+            slabs = self.curve(self.slab, _SLABS, direction)
         count = 1024
         one, two, many = (
             self.part(Run.single(0, count), Pick(torch.arange(keys)[None])) for keys in (1, 2, 16)
@@ -138,7 +179,7 @@ class _Lab:
         diagonal = self.seconds(shifts, direction) / _GROUPS / count - narrow
         merge_rows = self.merged() if direction == "forward" else 0.0
         return Pass(
-            self.tiled(direction) if self.state.q.dtype == torch.float32 else None,
+            own,
             views,
             apart,
             slabs,
@@ -149,19 +190,34 @@ class _Lab:
         )
 
     def tiled(self, direction: str) -> Tiled:
-        """From windows of few and of many keys."""
-        parts = [self.window(TILED_ROWS, keys, direction) for keys in (64, _WINDOW)]
-        a, b = (self.tiled_seconds(part, direction) / _GROUPS / part.rows.count for part in parts)
-        few, many = (lanes_area(part) / part.rows.count for part in parts)
-        pair = max(0.0, b - a) / (many - few)
-        return Tiled(pair, max(0.0, b - pair * many) / TILED_ROWS)
+        """From the same keys in short stretches and in long ones, windows of few and of many keys,
+        and residue classes."""
+        rows, keys = Run.single(0, 1024), torch.arange(256)
+        apart = keys + keys // _SHORT * _SHORT
+        long, short = (self.timed(self.part(rows, Pick(x[None])), direction) for x in (keys, apart))
+        few, many = (
+            self.timed(self.window(TILED_ROWS, width, direction), direction)
+            for width in (64, _WINDOW)
+        )
+        far = self.timed(self.residues(_ROWS // FAR, _WINDOW, direction, FAR), direction)
+        stretch = max(0.0, short.seconds - long.seconds) / (short.stretches - long.stretches)
+        key = max(0.0, many.without(stretch) - few.without(stretch)) / (
+            many.keys / many.rows - few.keys / few.rows
+        )
+        row = max(0.0, many.without(stretch) - key * many.keys / many.rows)
+        away = (far.without(stretch) - row) * far.rows / far.keys
+        return Tiled(key, max(key, away), stretch, row)
 
-    def tiled_seconds(self, part: Part, direction: str) -> float:
+    def timed(self, part: Part, direction: str) -> _Timed:
+        """A part by the project's own kernels."""
         piece = Piece(slice(_GROUPS), part, None, None)
-        if direction == "backward":
-            return _median(lambda: tiled_backward([piece], self.state, self.totals, 0.125))
         out, lse = self.totals[0], self.state.lse.clone()
-        return _median(lambda: tiled_forward([piece], self.state[:3], out, lse, 0.125))
+        seconds = (
+            _median(lambda: tiled_backward([piece], self.state, self.totals, 0.125), _OFTEN)
+            if direction == "backward"
+            else _median(lambda: tiled_forward([piece], self.state[:3], out, lse, 0.125), _OFTEN)
+        )
+        return _Timed(seconds / _GROUPS, part.rows.count * part.rows.width, *looked_at(part))
 
     def part(self, rows: Run, cols: KeyAxis, right: int | None = None) -> Part:
         return Part("band", (0, 0), rows, cols, right=right)
@@ -191,10 +247,10 @@ class _Lab:
         rows = Run(0, height, fits, height)
         return self.part(rows, Run(0, height, fits, width), right=keys)
 
-    def residues(self, height: int, keys: int, direction: str) -> Part:
+    def residues(self, height: int, keys: int, direction: str, apart: int = APART) -> Part:
         """A block of each residue class; the queries' keys begin with their own."""
-        fits = min(keys, _ROWS // APART)
-        return self.part(Run(0, 1, APART, height, APART), Run(0, 1, APART, fits, APART), right=0)
+        fits = min(keys, _ROWS // apart)
+        return self.part(Run(0, 1, apart, height, apart), Run(0, 1, apart, fits, apart), right=0)
 
     def slab(self, height: int, keys: int, direction: str) -> Part:
         lines = FORWARD.numbers if direction == "forward" else BACKWARD.numbers
@@ -228,10 +284,10 @@ class _Lab:
         return _median(lambda: merge(out, lse, found, lse.clone())) / (_GROUPS * rows)
 
 
-def _median(function: Callable[[], Tensor | None]) -> float:
+def _median(function: Callable[[], Tensor | None], repeats: int = _REPEATS) -> float:
     function()
     runs: list[float] = []
-    for _ in range(_REPEATS):
+    for _ in range(repeats):
         begin = time.perf_counter()
         function()
         runs.append(time.perf_counter() - begin)

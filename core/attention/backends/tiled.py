@@ -27,7 +27,7 @@ from core.attention.backends.pieces import Piece
 from core.attention.backends.state import State
 from core.attention.parts import Part
 from core.fused.backward import backward
-from core.fused.blocks import TILE, Blocks
+from core.fused.blocks import CHUNK, TILE, Blocks
 from core.fused.forward import forward
 
 _STRIPES = 4  # of a head's blocks in the backward, each with gradients of its own
@@ -133,21 +133,25 @@ def _lanes(mask_GCRK: Tensor, rows: int) -> Tensor:
     return mask.unflatten(2, (tiles, TILE)).transpose(-1, -2).contiguous()
 
 
-def lanes_area(part: Part) -> int:
-    """The keys that tiles of a part look at, times the lanes of a tile."""
-    some = part.blocks(0, 1) if part.alike else part
-    blocks = part.count // some.count
+def looked_at(part: Part) -> tuple[int, int]:
+    """How many keys the tiles of a part look at, and in how many stretches, all tiles together."""
     tiles = -(-part.rows.width // TILE)
-    if isinstance(part.cols, Pick | Slots):
-        return part.count * tiles * part.cols.width * TILE
+    if isinstance(part.cols, Run):
+        some = part.blocks(0, 1) if part.alike else part
+        low, high = some.seen()
+        low, high = _tiled(low, torch.iinfo(low.dtype).max, tiles), _tiled(high, 0, tiles)
+        keys = (high.amax(-1) - low.amin(-1)).clamp_min(0) // part.cols.pitch
+        times = part.count // some.count
+        return times * int(keys.sum()), times * int((-(-keys // CHUNK)).sum())
     if isinstance(part.cols, KeyBlocks):
-        slots = int((part.cols.first != KeyBlocks.ABSENT).sum())
-        return slots * part.cols.taken * tiles * TILE
-    assert isinstance(part.cols, Run)
-    low, high = some.seen()
-    low, high = _tiled(low, torch.iinfo(low.dtype).max, tiles), _tiled(high, 0, tiles)
-    keys = (high.amax(-1) - low.amin(-1)).clamp_min(0).sum()
-    return blocks * int(keys) // part.cols.pitch * TILE
+        slots, size = int((part.cols.first != KeyBlocks.ABSENT).sum()), part.cols.taken
+    elif isinstance(part.cols, Slots):
+        slots, size = part.count * part.cols.slots, part.cols.size
+    else:
+        assert isinstance(part.cols, Pick)
+        first, size, _ = part.cols.slots
+        slots = first.numel()
+    return slots * tiles * size, slots * tiles * -(-size // CHUNK)
 
 
 def _tiled(x_CR: Tensor, padding: int, tiles: int) -> Tensor:

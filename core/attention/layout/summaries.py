@@ -81,9 +81,9 @@ def _summaries(layout: Layout, term: Term, base: Fixed) -> Iterator[Part]:
         if term.right is None and ahead is not None:
             near_high = min(high, bisect_left(positions, max(start + height, last + ahead)))
         rows = Run.single(first - q.start, last - first)
-        far = torch.cat((columns[low:near_low], columns[near_high:high]))
-        if len(far):
-            yield Part("fixed", layout.origin, rows, Pick(far[None]))
+        for far in (columns[low:near_low], columns[near_high:high]):  # both in even stretches
+            if len(far):
+                yield Part("fixed", layout.origin, rows, Pick(far[None]))
         near = columns[near_low:near_high]
         if height == step:  # the own block has a part of its own
             near = near[at[near_low:near_high] // step != start // step]

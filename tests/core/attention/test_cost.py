@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from core.attention import Dense, LogSparse, Window, bigbird, sparse_transformer
+from core.attention.backends.tiled import looked_at
 from core.errors import ConfigError
+from core.fused.blocks import CHUNK, TILE
 from tests.core.attention.helpers import PATTERNS
 
 N = 4096
@@ -51,6 +53,19 @@ def test_predicted_seconds_are_positive_and_grow_with_the_work(name: str) -> Non
         for found in ("forward_seconds", "backward_seconds"):
             assert 0 < getattr(one, found) < getattr(three, found)
     assert plan.cost(16).forward_seconds is None
+
+
+@pytest.mark.parametrize("name", ["window", "strided", "fixed", "bigbird", "many-globals"])
+def test_tiles_look_at_every_pair_of_a_tiled_part(name: str) -> None:
+    parts = PATTERNS[name].plan(range(300), range(300), 32).parts
+    tall = [part for part in parts if part.tall]
+    assert tall
+    for part in tall:
+        keys, stretches = looked_at(part)
+        seen = int(part.mask().expand(-1, part.count, part.rows.width, -1).sum())
+        assert seen <= keys * TILE and keys <= stretches * CHUNK
+        tiles = part.count * -(-part.rows.width // TILE)
+        assert keys <= tiles * part.cols.width
 
 
 def test_seconds_of_a_device_without_a_sparse_backend_are_refused() -> None:
