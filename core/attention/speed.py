@@ -81,7 +81,7 @@ class Pass:
     Attributes:
         tiled: of tall parts in float32.
         views, apart: of blocks whose keys are views, of neighbours and of rows `APART`.
-        slabs: of blocks that gather their keys.
+        slabs: of blocks that gather their keys. In float32 both are as views: little is left.
         column, diagonal: seconds a row for one key of a narrow part.
         narrow: seconds a row of a narrow part whatever its keys.
         merge: seconds a row to add a part to what others found.
