@@ -51,9 +51,7 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
             _levels(outs, levels, row, at, width, slope_rows, level)
             sums[:] = 0
             for slot in range(blocks.first.shape[2]):
-                begin, j, stop, all_low, all_high = slot_of(
-                    blocks, g, c, tile, slot, len(q), keys, edges
-                )
+                begin, j, stop, whole = slot_of(blocks, g, c, tile, slot, len(q), keys, edges)
                 while j < stop:
                     n = min(CHUNK, stop - j)
                     key = (g * keys + begin + j * blocks.pitch) * width
@@ -64,8 +62,7 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
                         tells, key, line, 1, slope, 0, TILE, turns, 0, TILE, n, width, TILE, True
                     )
                     place = lanes_at(blocks, g, c, tile, slot, j)
-                    if all_low > j or all_high < j + n or place >= 0:
-                        restrict(weights, n, j, edges, near, masks, place)
+                    restrict(weights, n, j, whole, edges, near, masks, place)
                     _turn(weights, turns, n, level)
                     _fold(weights, n, slope_rows, d_tells, key, line, width)
                     _fold(turns, n, ask_rows, d_seen, key, line, width)

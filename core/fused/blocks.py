@@ -68,8 +68,8 @@ def slot_of(blocks, g, c, tile, slot, groups, total, edges):
     """The keys that a tile of a block looks at in one slot.
 
     Returns where they begin among a group's `total` keys, the numbers [j, stop) of those that are
-    there and that some lane sees, and the numbers [all_low, all_high) that every lane sees. `edges`
-    int64 [2, TILE] is filled with the numbers [low, high) that a lane sees.
+    there and that some lane sees, and the numbers [low, high) that every lane sees. `edges` int64
+    [2, TILE] is filled with the numbers [low, high) that a lane sees.
     """
     slots, limits = blocks.first, blocks.limits
     first, limits = slots[g % len(slots), c, slot], limits[g * len(limits) // groups, c]
@@ -77,7 +77,7 @@ def slot_of(blocks, g, c, tile, slot, groups, total, edges):
     ahead = first - begin  # of the first key that is there, where it is not 0
     low, high, all_low, all_high = _edges(limits, tile, begin, blocks.pitch, edges)
     stop = min(high, ahead + blocks.size, blocks.taken)
-    return begin, max(low, ahead, 0), stop, all_low, all_high
+    return begin, max(low, ahead, 0), stop, (all_low, all_high)
 
 
 @helper

@@ -69,9 +69,7 @@ def forward(q, k, v, out, lse, blocks, starts, scale, first, last):
             across(asks, at, width, scale, query)
             _begin(outs, levels, row, at, width, starts, sums, state)
             for slot in range(blocks.first.shape[2]):
-                begin, j, stop, all_low, all_high = slot_of(
-                    blocks, g, c, tile, slot, len(q), keys, edges
-                )
+                begin, j, stop, whole = slot_of(blocks, g, c, tile, slot, len(q), keys, edges)
                 while j < stop:
                     n = min(CHUNK, stop - j)
                     key = (g * keys + begin + j * blocks.pitch) * width
@@ -79,8 +77,7 @@ def forward(q, k, v, out, lse, blocks, starts, scale, first, last):
                         seen, key, line, 1, query, 0, TILE, scores, 0, TILE, n, width, TILE, True
                     )
                     place = lanes_at(blocks, g, c, tile, slot, j)
-                    if all_low > j or all_high < j + n or place >= 0:
-                        restrict(scores, n, j, edges, near, masks, place)
+                    restrict(scores, n, j, whole, edges, near, masks, place)
                     _weigh(scores, n, state, sums, width)
                     products(
                         tells, key, 1, line, scores, 0, TILE, sums, 0, TILE, width, n, TILE, False
@@ -101,11 +98,14 @@ def _begin(outs, levels, row, at, width, starts, sums, state):
 
 
 @helper
-def restrict(scores, n, j, edges, near, masks, place):
+def restrict(scores, n, j, whole, edges, near, masks, place):
     """Scores [n, TILE] of keys from number j on are -inf outside a lane's edges and by the mask.
 
-    `near` float32 [2, TILE] is for the edges counted from j, where float32 is exact.
+    Keys inside `whole` [low, high) are inside every lane's. `near` float32 [2, TILE] is for the
+    edges counted from j, where float32 is exact.
     """
+    if whole[0] <= j and j + n <= whole[1] and place < 0:
+        return
     for r in range(2 * TILE):
         near[r] = min(max(edges[r] - j, 0), n)
     for half in range(0, TILE, WIDE):

@@ -13,7 +13,8 @@ def test_limits_beyond_sixteen_million_keys_are_exact() -> None:
     first, keys = (1 << 24) + 1, TILE + 3
     edges = np.concatenate([np.arange(TILE) // 3, np.arange(TILE) + 1]) + first
     scores, near = np.zeros(keys * TILE, np.float32), np.empty(2 * TILE, np.float32)
-    restrict(scores, keys, first, edges, near, np.empty(0, np.float32), -1)
+    whole = (first + TILE // 3, first)  # no key is inside every lane's
+    restrict(scores, keys, first, whole, edges, near, np.empty(0, np.float32), -1)
     key, lane = np.arange(keys)[:, None], np.arange(TILE)
     seen = (key >= lane // 3) & (key <= lane)
     assert np.array_equal(scores.reshape(keys, TILE), np.where(seen, 0, -np.inf))
