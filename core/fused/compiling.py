@@ -6,9 +6,11 @@ defines, and an upgrade: files of a wheel may all have the same time.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +20,8 @@ from numba import config, njit
 HERE = Path(__file__).parent
 SOURCES = (HERE, HERE.parent / "model")
 """Folders whose files compiled functions take code or constants from."""
+KEPT = 4
+"""Versions whose code stays on disk, as checkouts and environments may share a folder."""
 
 
 def compiled(function: Any) -> Any:
@@ -51,11 +55,22 @@ def _folders(usual: str) -> Iterator[Path]:
 
 
 def _can_be_written(folder: Path) -> bool:
+    new = not folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return False
+    if new:
+        _remove_old(folder.parent)
     return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _remove_old(root: Path) -> None:
+    """All versions but the newest; a process that is about to read one compiles it again."""
+    with contextlib.suppress(FileNotFoundError):  # another process removes them too
+        versions = [one for one in root.glob("kernels-" + "[0-9a-f]" * 16) if one.is_dir()]
+        for old in sorted(versions, key=os.path.getmtime)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 @functools.cache

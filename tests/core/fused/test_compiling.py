@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from numba import config
@@ -43,3 +45,16 @@ def test_where_nothing_can_be_kept(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "file"))
     assert compiled(twice)(np.float32(3)) == 6
     assert not list(tmp_path.rglob("*.nb*"))
+
+
+def test_old_versions_are_removed(monkeypatch, tmp_path):
+    folders = [tmp_path / f"kernels-{at:016x}" for at in range(compiling.KEPT + 2)]
+    for at, folder in enumerate(folders):
+        folder.mkdir()
+        os.utime(folder, (at, at))
+    someone_elses = tmp_path / "kernels-of-another-program"
+    someone_elses.mkdir()
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    compiled(twice)
+    own = tmp_path / f"kernels-{version()}"
+    assert {*tmp_path.iterdir()} == {own, *folders[3:], someone_elses}
