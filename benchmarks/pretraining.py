@@ -110,18 +110,24 @@ def benchmark(settings: Settings) -> None:
     began = machine()
     build.tune_process(settings.threads)
     with tempfile.TemporaryDirectory() as runs:
-        cost: dict[str, Any] = dict.fromkeys(SPEEDS)
-        path = Path(settings.bundle)
-        if not settings.bundle:
-            path = trained(settings, Path(runs))
-        if (path.parent / "train.log").is_file():
-            cost = _cost(path.parent)
-        bundle = load_bundle(path)
-        rows: list[Row] = [
-            {**metric, **(cost if metric["model"] == "ours" else dict.fromkeys(SPEEDS))}
-            for metric in bundle.metrics
-        ]
-        natural, score = zero_shot(bundle)
+        path = Path(settings.bundle) if settings.bundle else trained(settings, Path(runs))
+        rows = judged(path, settings)
+    print(table(rows, (*COLUMNS, *SPEEDS)))
+    print(write("pretraining", rows, began, folder=folder(settings.quick, settings.out)))
+
+
+def judged(path: Path, settings: Settings) -> list[Row]:
+    """What a bundle learned, what that cost where its run is beside it, and what it tells of
+    natural variants."""
+    cost: dict[str, Any] = dict.fromkeys(SPEEDS)
+    if (path.parent / "train.log").is_file():
+        cost = _cost(path.parent)
+    bundle = load_bundle(path)
+    rows: list[Row] = [
+        {**metric, **(cost if metric["model"] == "ours" else dict.fromkeys(SPEEDS))}
+        for metric in bundle.metrics
+    ]
+    natural, score = zero_shot(bundle)
     shared = float(natural.rows["shared"].to_numpy().mean())
     print(f"{shared:.2%} of the variants lie in sequence that is learned from too", flush=True)
     held = f"held-out contigs {' '.join(_tested(bundle))}"
@@ -133,8 +139,7 @@ def benchmark(settings: Settings) -> None:
             for name, begin in (("ours", True), ("anew", False))
         }
         rows += measure(natural, both, f"{held}, fine-tuned")
-    print(table(rows, (*COLUMNS, *SPEEDS)))
-    print(write("pretraining", rows, began, folder=folder(settings.quick, settings.out)))
+    return rows
 
 
 def _tested(bundle: Bundle) -> list[str]:

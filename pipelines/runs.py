@@ -145,16 +145,24 @@ def held(run: Run) -> Iterator[None]:
 
 @contextlib.contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Copy the log into a file of the run folder."""
+    """Copy the log into a file of the run folder: whole, also where a program that calls this one
+    as a library logs warnings only. What else it has the log go to gets no more than before."""
     handler = logging.FileHandler(path)
     handler.setFormatter(Plain())
     root = logging.getLogger()
+    level, others = root.level, [(one, one.level) for one in root.handlers]
+    for one, own in others:
+        one.setLevel(max(own, level))
+    root.setLevel(min(level, logging.INFO))
     root.addHandler(handler)
     try:
         yield
     finally:
         root.removeHandler(handler)
         handler.close()
+        root.setLevel(level)
+        for one, own in others:
+            one.setLevel(own)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import pretraining
 from benchmarks.natural_tuned import CALIBRATED, _fold
 from benchmarks.pretraining import VARIANTS, _cost, zero_shot
 from core.attention import Window
-from core.bundle import load_bundle, write_bundle
+from core.bundle import Bundle, load_bundle, write_bundle
 from core.calibration import Calibration
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
@@ -112,3 +114,25 @@ def test_what_a_run_cost_is_read_from_what_it_left(files: Path) -> None:
     (files / "checkpoints/held_out").mkdir(parents=True)
     torch.save({"global_step": 10}, files / "checkpoints/held_out/last.ckpt")
     assert _cost(files) == {"seconds_train": 2.5, "per_second": 10 * 64 * 4 / 2.5}
+
+
+def test_a_run_of_its_own_is_there_until_all_is_measured(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = GenomicsData(source="files", fasta=str(files / "g.fa"))
+    masked = MaskedConfig(test=["b"])
+    config = GenomicsConfig(task="mlm", reader="strands", data=data, window=64, masked=masked)
+    encoder = EncoderConfig(dim=16, layers=1, heads=2, pattern=Window(8))
+
+    def trained(settings: pretraining.Settings, runs: Path) -> Path:
+        return _bundle(runs, config, MaskedModule(encoder), encoder).path
+
+    def tuned(rows: Any, bundle: Bundle, *_: object) -> np.ndarray:
+        assert bundle.state_dict()
+        return np.zeros(len(rows))
+
+    monkeypatch.setattr(pretraining, "trained", trained)
+    monkeypatch.setattr(pretraining, "tuned", tuned)
+    pretraining.benchmark(pretraining.Settings(threads=1, tuned=1, out=str(tmp_path)))
+    rows = json.loads((tmp_path / "pretraining.json").read_text())["rows"]
+    assert {"ours", "anew"} <= {row["model"] for row in rows}

@@ -6,13 +6,14 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import polars as pl
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from core.errors import ConfigError, LockHeldError, Preempted
-from pipelines import cli, log
+from pipelines import cli, log, runs
 
 
 class Terminal(io.StringIO):
@@ -126,3 +127,16 @@ def test_a_held_lock_and_a_stop_are_no_error_lines(
         cli._guarded(command, OmegaConf.create({}), "train")
     assert left.value.code == code
     assert [line["level"] for line in lines(stream)] == [level]
+
+
+def test_the_file_of_a_run_is_whole_where_a_program_logs_warnings_only(tmp_path: Path) -> None:
+    root, heard = logging.getLogger(), io.StringIO()
+    own = logging.StreamHandler(heard)
+    root.handlers[:] = [own]
+    root.setLevel(logging.WARNING)
+    with runs.logged(tmp_path / "train.log"), log.stage("train", fold="all"):
+        log.log.warning("careful")
+    assert heard.getvalue() == "careful\n"
+    said = (tmp_path / "train.log").read_text()
+    assert "train done, fold=all, seconds=" in said and "WARNING longstrand: careful" in said
+    assert (root.level, own.level, root.handlers) == (logging.WARNING, logging.NOTSET, [own])
