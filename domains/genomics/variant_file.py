@@ -138,13 +138,13 @@ class VariantFile:
             contig = genome.resolve(record.chrom)
             sequence = None if contig is None else genome.contigs[contig]
             verdicts = judge(record, sequence, flip=policy == "flip")
-            if policy == "fail" and verdicts[0][0] == "REF_MISMATCH":
+            if policy == "fail" and verdicts[0].reason == "REF_MISMATCH":
                 raise self._mismatch(number, record)
             here = (record.chrom, contig, record.pos - 1, record.ref)
             if not record.alts:
-                out.append((number, -1, *here, ".", *Judged(*verdicts[0], record.pos - 1)))
+                out.append((number, -1, *here, ".", *Judged(*verdicts[0])))
             for i, alt in enumerate(record.alts):
-                judged = Judged(*verdicts[i], record.pos - 1)
+                judged = Judged(*verdicts[i])
                 if longest and sequence is not None and judged.reason == "NOT_SNV":
                     place = (str(contig), sequence, record.pos - 1, record.ref)
                     judged = judge_event(*place, alt, longest)
