@@ -144,14 +144,6 @@ def test_header_says_model_reference_and_context(
     assert text.index("##longstrandModel") < text.index("#CHROM")
 
 
-def test_scoring_a_scored_file_changes_no_byte(
-    tmp_path: Path, config: GenomicsConfig, encoder: Any
-) -> None:
-    _score(config, encoder, _write(tmp_path / "in.vcf"), tmp_path / "one.vcf")
-    _score(config, encoder, tmp_path / "one.vcf", tmp_path / "two.vcf")
-    assert (tmp_path / "one.vcf").read_bytes() == (tmp_path / "two.vcf").read_bytes()
-
-
 def test_lower_case_and_partitions_change_no_score(
     tmp_path: Path, config: GenomicsConfig, encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
