@@ -8,8 +8,6 @@ import threading
 import torch
 from torch import Tensor
 
-from core.attention.static import lasting
-
 _KEPT = 1 << 21  # numbers; more is rare, and given back
 
 
@@ -31,6 +29,5 @@ def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if size > _KEPT or torch.compiler.is_compiling():
         return torch.empty(shape, dtype=dtype)
     if (name, dtype) not in _scratch.buffers:
-        with lasting():
-            _scratch.buffers[name, dtype] = torch.empty(_KEPT, dtype=dtype)
+        _scratch.buffers[name, dtype] = torch.empty(_KEPT, dtype=dtype)
     return _scratch.buffers[name, dtype][:size].view(shape)
