@@ -152,15 +152,27 @@ class VariantFile:
         return pl.DataFrame(out, schema=_ALLELES, orient="row")
 
     def warnings(self, alleles: pl.DataFrame) -> pl.Series:
-        """SAME_CODON for scored alleles whose codon another record changes too, else null."""
+        """SAME_CODON for scored substitutions of a base whose codon another one changes at another
+        place, else null."""
         if self._shared is None:
-            self._shared = shared_codons(self.reference, self.body())
+            self._shared = shared_codons(self.reference, self._substitutions())
         out = np.full(len(alleles), None, dtype=object)
         base, contig, pos = (alleles[c].to_numpy() for c in ("base", "contig", "site"))
         for name, shared in self._shared.items():
             here = (contig == name) & (base >= 0)
             out[here & np.isin(pos, shared)] = SAME_CODON
         return pl.Series("warning", out.tolist(), dtype=pl.String)
+
+    def _substitutions(self) -> Iterator[tuple[str, int]]:
+        """Contig and place of every substitution of a base that is scored."""
+        genome, flip = self.reference.genome, self.config.scoring.ref_mismatch == "flip"
+        for line in self.body():
+            record = vcf.parse(line)
+            contig = None if record is None else genome.resolve(record.chrom)
+            if record is not None and contig in self.reference.transcripts:
+                for verdict in judge(record, genome.contigs[contig], flip):
+                    if verdict.base >= 0:
+                        yield contig, verdict.site
 
     def _mismatch(self, number: int, record: vcf.Record) -> DataContractError:
         return DataContractError(

@@ -118,9 +118,9 @@ def _no_bases(alt: str) -> str | None:
 
 
 def _flipped(record: Record, alt: str, sequence: np.ndarray) -> Verdict:
-    site, ref, new = trimmed(record.pos - 1, record.ref, alt)
-    there = sequence[record.pos - 1 : record.pos - 1 + len(alt)]
-    if len(ref) == len(new) == 1 and np.array_equal(encode(alt), there):
-        if int(sequence[site]) not in (UNKNOWN, _CODES[ref]):
-            return Verdict(FLIPPED, _CODES[ref], site)
-    return Verdict("REF_MISMATCH", -1, record.pos - 1)
+    start = record.pos - 1
+    site, ref, new = trimmed(start, record.ref, alt)
+    agrees = np.array_equal(encode(alt), sequence[start : start + len(alt)])
+    if not (agrees and len(ref) == len(new) == 1) or _CODES.get(new, UNKNOWN) == UNKNOWN:
+        return Verdict("REF_MISMATCH", -1, start)
+    return Verdict(FLIPPED, _CODES[ref], site)
