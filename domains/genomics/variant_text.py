@@ -63,6 +63,11 @@ def open_variants(path: Path, columns: Sequence[str] = ()) -> VariantText:
             f"{path}: holds sequence, not variants; config.scoring.saturate=all (or =contig, or "
             "=contig:start-end) scores every substitution of it"
         )
+    if columns and first.startswith(b"##fileformat"):
+        raise ConfigError(
+            f"{path}:1: config.scoring.columns names the columns of a table, found a VCF or BCF, "
+            "whose columns are known; leave config.scoring.columns out"
+        )
     if columns or not first.startswith(b"#"):
         table = variant_table.read_layout(path, first, columns)
         return VariantText(
@@ -142,7 +147,8 @@ def _check_whole(path: Path) -> None:
 def _check_first_line(path: Path, line: bytes) -> None:
     if not line.startswith(b"##fileformat=VCF"):
         raise ConfigError(
-            f"{path}:1: found {_shown(line)}, expected ##fileformat=VCFv4.x; is it a VCF?"
+            f"{path}:1: found {_shown(line)}, expected ##fileformat=VCFv4.x; if it is a table, "
+            "give its columns in order, such as config.scoring.columns=[chrom,pos,id,ref,alt]"
         )
     if not _VERSION.match(line):
         raise ConfigError(

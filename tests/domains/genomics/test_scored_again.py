@@ -1,4 +1,4 @@
-"""A file that was scored before: what the earlier scoring wrote makes room for what this one says."""
+"""A file that was scored before: what the earlier scoring wrote gives way."""
 
 from __future__ import annotations
 
