@@ -206,6 +206,19 @@ def test_unsorted_input_is_scored_without_an_index_and_said_so(
     assert not (tmp_path / "out.vcf.gz.tbi").exists()
 
 
+def test_a_blank_line_is_no_record_and_costs_no_index(
+    tmp_path: Path, config: GenomicsConfig, encoder: Any
+) -> None:
+    lines = [HEADER.rstrip("\n"), RECORDS[0], "", RECORDS[1], "\r", ""]
+    (tmp_path / "blank.vcf").write_text("\n".join(lines) + "\n")
+    (tmp_path / "in.vcf").write_text("\n".join([lines[0], *RECORDS[:2]]) + "\n")
+    summary = _score(config, encoder, tmp_path / "blank.vcf", tmp_path / "blank.vcf.gz")
+    plain = _score(config, encoder, tmp_path / "in.vcf", tmp_path / "out.vcf.gz")
+    assert (summary.rows, dict(summary.reasons)) == (plain.rows, dict(plain.reasons))
+    assert summary.files == [str(tmp_path / f"blank.vcf.gz{s}") for s in ("", ".tbi")]
+    assert (tmp_path / "blank.vcf.gz").read_bytes() == (tmp_path / "out.vcf.gz").read_bytes()
+
+
 def test_malformed_records_stay_as_they_are(
     tmp_path: Path, config: GenomicsConfig, encoder: Any
 ) -> None:
