@@ -46,7 +46,10 @@ def header_lines(
             "annotation does not mention"
         )
         lines.append(info("LS_CSQ", text))
-        text = f"{SAME_CODON}: another record changes the same codon; each is scored alone"
+        text = (
+            f"{SAME_CODON}: an allele of the record is scored alone though another scored "
+            "substitution of the file changes its codon, too, at another place"
+        )
         lines.append(info("LS_WARNING", text))
     reach = provenance.reach
     context = (

@@ -86,7 +86,7 @@ def _labelled(folder: Path, contigs: str) -> LabelledSource:
     data = GenomicsData(
         **_files(folder, _gff3() + MENTIONED), variants=str(folder / "v.tsv"), label="L"
     )
-    return domain.open(GenomicsConfig(data=data), "train")
+    return LabelledSource(GenomicsConfig(data=data))
 
 
 def test_unknown_consequences_are_of_no_class_and_rank_between_known_ones(
@@ -96,7 +96,7 @@ def test_unknown_consequences_are_of_no_class_and_rank_between_known_ones(
     known = source.consequences()
     assert known is not None and known["consequence"].null_count() == 50
     rows = source.variants["row"]
-    task = domain.task(source.config)
+    task: Any = domain.task(source.config)
     floor = task.floors(source, Fold("one", rows, rows[:0], rows))["consequence_rank"]
     raw = floor["raw"].to_numpy()
     assert np.ptp(raw[100:]) == 0 and raw[100] == pytest.approx(raw[:100].mean())
@@ -111,7 +111,7 @@ def test_unknown_consequences_are_of_no_class_and_rank_between_known_ones(
 def test_without_any_known_consequence_there_is_no_floor_of_them(tmp_path: Path) -> None:
     source = _labelled(tmp_path, "f")
     rows = source.variants["row"]
-    task = domain.task(source.config)
+    task: Any = domain.task(source.config)
     floors = task.floors(source, Fold("one", rows[:25], rows[:0], rows[25:]))
     assert set(floors) == {"position_knn"}
     assert len(task.metrics(source, floors["position_knn"])) == 1
