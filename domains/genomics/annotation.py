@@ -6,8 +6,9 @@ from pathlib import Path
 
 from core.errors import ConfigError, DataContractError
 from domains.genomics.contig import GENBANK, Genome
+from domains.genomics.genbank import read_genbank
 from domains.genomics.gene_lines import read_gff3, read_gtf
-from domains.genomics.transcript import Transcript, merged
+from domains.genomics.transcript import Transcript
 
 
 def read_annotation(path: Path, genome: Genome) -> list[Transcript]:
@@ -23,7 +24,7 @@ def read_annotation(path: Path, genome: Genome) -> list[Transcript]:
     suffixes = [s for s in path.suffixes if s not in (".gz", ".bgz")]
     suffix = suffixes[-1] if suffixes else ""
     if suffix in GENBANK:
-        found = _read_genbank(path)
+        found = read_genbank(path)
     elif suffix in (".gff", ".gff3"):
         found = read_gff3(path)
     elif suffix == ".gtf":
@@ -58,29 +59,3 @@ def _on_genome(path: Path, found: list[Transcript], genome: Genome) -> list[Tran
             "there); map the names with data.contig_alias"
         )
     return kept
-
-
-def _read_genbank(path: Path) -> list[Transcript]:
-    from Bio import SeqIO
-
-    found: list[Transcript] = []
-    try:
-        records = list(SeqIO.parse(path, "genbank"))
-    except Exception as error:  # Biopython raises bare exceptions of many kinds
-        raise DataContractError(f"{path}: Biopython cannot read it as GenBank ({error})") from error
-    for record in records:
-        messenger = {}
-        for f in record.features:
-            if f.type == "mRNA":
-                messenger[f.qualifiers.get("gene", [""])[0]] = f
-        for number, f in enumerate(x for x in record.features if x.type == "CDS"):
-            gene = f.qualifiers.get("gene", [f"CDS{number + 1}"])[0]
-            # Biopython lists the parts of complement(join()) in the order of translation.
-            cds = [(int(p.start), int(p.end)) for p in f.location.parts]
-            spans = cds
-            if gene in messenger:
-                spans = [(int(p.start), int(p.end)) for p in messenger[gene].location.parts]
-            frame = int(f.qualifiers.get("codon_start", ["1"])[0]) - 1
-            strand = -1 if f.location.strand == -1 else 1
-            found.append(Transcript(gene, record.id, strand, merged(spans), cds, frame, gene))
-    return found

@@ -127,7 +127,7 @@ def _splice(
     for frame in scored:
         counts.update(dict(frame["reason"].value_counts().iter_rows()))
         grouped = frame.group_by("record", maintain_order=True).agg(
-            pl.col("warning").first(), *dict.fromkeys(["reason", *columns.values()])
+            pl.col("warning").drop_nulls().first(), *dict.fromkeys(["reason", *columns.values()])
         )
         for record in grouped.iter_rows(named=True):
             if record["record"] != number:

@@ -189,7 +189,7 @@ def test_sars2_genbank_has_both_frames_at_the_slippage_site(genomics_data: Path)
     )
     contig = "NC_045512.2"
     proteins = {
-        t.name: translate(reference.sequence(contig), t) for t in reference.transcripts[contig]
+        t.gene: translate(reference.sequence(contig), t) for t in reference.transcripts[contig]
     }
     assert all(p.count("*") == 1 and p.endswith("*") for p in proteins.values())
     assert len(proteins["S"]) == 1274

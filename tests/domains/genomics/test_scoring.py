@@ -144,14 +144,6 @@ def test_header_says_model_reference_and_context(
     assert text.index("##longstrandModel") < text.index("#CHROM")
 
 
-def test_scoring_a_scored_file_changes_no_byte(
-    tmp_path: Path, config: GenomicsConfig, encoder: Any
-) -> None:
-    _score(config, encoder, _write(tmp_path / "in.vcf"), tmp_path / "one.vcf")
-    _score(config, encoder, tmp_path / "one.vcf", tmp_path / "two.vcf")
-    assert (tmp_path / "one.vcf").read_bytes() == (tmp_path / "two.vcf").read_bytes()
-
-
 def test_lower_case_and_partitions_change_no_score(
     tmp_path: Path, config: GenomicsConfig, encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +204,19 @@ def test_unsorted_input_is_scored_without_an_index_and_said_so(
     assert summary.reasons["NOT_INDEXED_UNSORTED"] == 1
     assert summary.files == [str(tmp_path / "out.vcf.gz")]
     assert not (tmp_path / "out.vcf.gz.tbi").exists()
+
+
+def test_a_blank_line_is_no_record_and_costs_no_index(
+    tmp_path: Path, config: GenomicsConfig, encoder: Any
+) -> None:
+    lines = [HEADER.rstrip("\n"), RECORDS[0], "", RECORDS[1], "\r", ""]
+    (tmp_path / "blank.vcf").write_text("\n".join(lines) + "\n")
+    (tmp_path / "in.vcf").write_text("\n".join([lines[0], *RECORDS[:2]]) + "\n")
+    summary = _score(config, encoder, tmp_path / "blank.vcf", tmp_path / "blank.vcf.gz")
+    plain = _score(config, encoder, tmp_path / "in.vcf", tmp_path / "out.vcf.gz")
+    assert (summary.rows, dict(summary.reasons)) == (plain.rows, dict(plain.reasons))
+    assert summary.files == [str(tmp_path / f"blank.vcf.gz{s}") for s in ("", ".tbi")]
+    assert (tmp_path / "blank.vcf.gz").read_bytes() == (tmp_path / "out.vcf.gz").read_bytes()
 
 
 def test_malformed_records_stay_as_they_are(
