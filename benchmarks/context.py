@@ -115,10 +115,12 @@ def left_out(row: Row, before: Sequence[Row], pairs: float, most: int) -> str | 
 
 def pairs_of(row: Row, config: DictConfig, data: Data) -> float:
     """Pairs of bases in one layer of dense attention, on both strands where both are read: a
-    training step costs three passes, and a judged site a window of its own."""
+    training step costs three passes, and a judged site a window of its own, twice where a score is
+    the mean of both strands' readings."""
     steps = 3 * config.trainer.steps * data.folds * row["tokens_step"]
     each = config.trainer.members * (2 if config.domain.reader == "strands" else 1)
-    return float(each * (steps + data.sites * row["used"]) * row["used"])
+    readings = 2 if config.domain.strand == "both" and config.domain.task == "effect" else 1
+    return float(each * (steps + readings * data.sites * row["used"]) * row["used"])
 
 
 def configured(row: Row, config: DictConfig, runs: Path) -> DictConfig:

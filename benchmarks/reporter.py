@@ -46,6 +46,7 @@ SETTINGS = (
     "domain.data.weight_half=100",
     "domain.data.split={kind: contig, folds: 21, validation: 0}",
     "domain.head=difference",
+    "domain.strand=plus",
     "domain.difference={flank: 12, events: 256, kmers: [5, 6, 7, 8]}",
     "domain.window=32",
     "domain.batch_size=2",

@@ -108,7 +108,7 @@ def variants(folder: Path, sizes: Sizes) -> Scoring | None:
         fasta=str(held / f"{name}.dna.primary_assembly.fa.gz"),
         annotation=str(held / f"{name}.109.gtf.gz"),
     )
-    config = GenomicsConfig(data=data, window=2048)
+    config = GenomicsConfig(data=data, window=2048, strand="plus")
     encoder = EncoderConfig(dim=16, layers=1, heads=2, pattern=Window(16))
     tokenizer, task = EffectTokenizer("regression", 0.0, 1.0), genomics.task(config)
     path = held / "saccharomyces_cerevisiae.vcf.gz"

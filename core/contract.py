@@ -314,6 +314,10 @@ class Domain(Protocol):
         the newest labels as the test. A domain without time leaves it as it is."""
         ...
 
+    def restored(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A bundle's config, which an older version may have written, in the words of this one."""
+        ...
+
     def carried(self, config: Any) -> Any:
         """The config as a bundle carries it: usable from any folder, small files that scoring
         needs taken in."""

@@ -32,7 +32,7 @@ def domain_config(node: DictConfig) -> Any:
 
 def restored_config(domain: Domain, saved: Mapping[str, Any], overrides: DictConfig) -> Any:
     """A bundle's domain configuration with the user's `config.` overrides on top."""
-    base = OmegaConf.merge(OmegaConf.structured(domain.config), dict(saved))
+    base = OmegaConf.merge(OmegaConf.structured(domain.config), dict(domain.restored(saved)))
     return OmegaConf.to_object(OmegaConf.merge(base, overrides))
 
 

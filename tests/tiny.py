@@ -63,6 +63,7 @@ def genomics(folder: Path, dropout: float) -> Tiny:
         window=64,
         batch_size=3,
         noise=dropout,
+        strand="plus",  # a drawn strand is noise, too
     )
     return _tiny(domain, config, folder, {"dropout": dropout, "stochastic_depth": dropout})
 

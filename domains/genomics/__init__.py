@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import ConfigError
 from domains.genomics.config import GenomicsConfig
@@ -92,6 +93,12 @@ class GenomicsDomain:
     def as_of(self, config: GenomicsConfig, day: date) -> GenomicsConfig:
         """The same: effects have no time; what is new is what the champion has not seen."""
         return config
+
+    def restored(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Older bundles read plus where no strand was said, and said so of mlm too, which reads
+        both."""
+        mlm = saved.get("task") == "mlm"
+        return {**saved, "strand": "both" if mlm else saved.get("strand", "plus")}
 
     def carried(self, config: GenomicsConfig) -> GenomicsConfig:
         """The same config with absolute paths."""

@@ -259,8 +259,9 @@ class GenomicsConfig:
             genome alone which base is to be expected where).
         reader: how the surroundings of a base are read: window (both sides at once), or strands
             (each strand up to the base, which is left out itself), the only one of mlm.
-        strand: plus (sequence is read on the FASTA's strand), or both (a score is the mean of both
-            strands' readings, and training reads the one or the other); twice the time to score.
+        strand: both (a score is the mean of both strands' readings, and training reads the one or
+            the other), or plus (sequence is read on the FASTA's strand; half the time to score).
+            mlm and events of the difference head read both in any case.
         head: bases (four numbers a base, for single-base substitutions), or difference (these,
             and for any event what the network makes of the sequence after it less before it).
         difference: settings of the latter.
@@ -278,7 +279,7 @@ class GenomicsConfig:
     name: str = "genomics"
     task: str = "effect"
     reader: str = "window"
-    strand: str = "plus"
+    strand: str = "both"
     head: str = "bases"
     difference: DifferenceConfig = field(default_factory=DifferenceConfig)
     data: GenomicsData = field(default_factory=GenomicsData)
@@ -295,10 +296,10 @@ class GenomicsConfig:
         _one_of("domain.task", self.task, ("effect", "mlm"))
         _one_of("domain.reader", self.reader, ("window", "strands"))
         _one_of("domain.strand", self.strand, ("plus", "both"))
-        if self.strand == "both" and (self.task != "effect" or self.head != "bases"):
+        if self.strand == "plus" and self.task == "mlm":
             raise ConfigError(
-                f"domain.strand: found both with domain.task={self.task} and domain.head="
-                f"{self.head}, expected task=effect and head=bases (the others read both anyhow)"
+                "domain.strand: found plus with domain.task=mlm, which reads both strands of every "
+                "base; leave it out"
             )
         if self.task == "mlm" and self.reader != "strands":
             raise ConfigError(

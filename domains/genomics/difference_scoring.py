@@ -39,6 +39,8 @@ class DifferenceScorer(EffectScorer):
         version: str,
     ) -> None:
         super().__init__(source, module, tokenizer, calibration, window, version)
+        if not self.both:
+            self.strand += ", around insertions, deletions and longer substitutions on both strands"
         settings = source.config.difference
         self._network = module
         self._editor = Editor(self.told, settings.flank)

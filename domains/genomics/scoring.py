@@ -228,7 +228,8 @@ class EffectScorer(AlleleScorer):
         super().__init__(source, module, window, version)
         self.tokenizer, self.calibration = tokenizer, calibration
         self.told = tokenizer.told(source.reference)
-        if source.config.strand == "both":
+        self.both = source.config.strand == "both"
+        if self.both:
             self.strand = "the mean of both strands' readings"
         self.classification = tokenizer.label_kind == "classification"
         self.spread = module.trainings > 1

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pysam
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from core.errors import ConfigError
-from domains.genomics.config import DifferenceConfig, GenomicsConfig
+from domains.genomics import domain
+from domains.genomics.config import GenomicsConfig
 from domains.genomics.genetic_code import STANDARD
 from domains.genomics.model import EffectModule
 from domains.genomics.other_strand import other_strand
@@ -20,6 +23,7 @@ from domains.genomics.source import Reference
 from domains.genomics.strand_model import StrandEffectModule
 from domains.genomics.tile import score_positions
 from domains.genomics.window import Span, stack_windows
+from pipelines.build import restored_config
 from tests.domains.genomics.conftest import run_score, trained_bundle
 from tests.domains.genomics.test_fact import LENGTH, _gene
 
@@ -91,7 +95,7 @@ def test_training_reads_either_strand_with_its_labels(
 def test_a_bundle_of_both_strands_says_so_and_scores_by_their_mean(
     simulated: GenomicsConfig, encoder: Any, tmp_path: Path
 ) -> None:
-    bundle = trained_bundle(replace(simulated, strand="both"), encoder, tmp_path / "bundle")
+    bundle = trained_bundle(simulated, encoder, tmp_path / "bundle")
     variants = Path(str(simulated.data.variants))
     effects = []
     for strand in ("both", "plus"):
@@ -104,13 +108,67 @@ def test_a_bundle_of_both_strands_says_so_and_scores_by_their_mean(
     assert len(effects[0]) == len(effects[1]) > 100 and effects[0] != effects[1]
 
 
-@pytest.mark.parametrize(
-    "other",
-    [{"task": "mlm", "reader": "strands"}, {"head": "difference"}],
-    ids=["mlm", "difference"],
-)
-def test_what_reads_both_strands_anyhow_is_not_asked_to(other: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match=r"domain\.strand: found both"):
-        GenomicsConfig(strand="both", difference=DifferenceConfig(), **other)  # type: ignore[arg-type]
+def _effects(bundle: Path, folder: Path, strand: str | None) -> tuple[list[float], list[float]]:
+    """Scores of every substitution of a genome, and of the same ones of its mirror image."""
+    told = []
+    for mirrored in (False, True):
+        name = f"{'mirror' if mirrored else 'genome'}.{strand}"
+        fasta, genes = _written(folder / name, mirrored)
+        data, out = {"annotation": str(genes)}, folder / f"{name}.parquet"
+        given = {"strand": strand} if strand else {}
+        summary = run_score(bundle, fasta, out, data=data, scoring={"saturate": "all"}, **given)
+        assert summary["scored"] == 3 * (LENGTH - 1), summary
+        told.append(pl.read_parquet(out)["effect"].to_list())
+    # The last base comes first, and its alternatives A C G T are T G C A there.
+    return told[0], told[1][::-1]
+
+
+def _written(folder: Path, mirrored: bool) -> tuple[Path, Path]:
+    folder.mkdir()
+    reference = _gene(mirrored=mirrored)
+    fasta, genes = folder / "g.fa", folder / "g.gff3"
+    fasta.write_text(">c\n" + "".join("ACGTN"[b] for b in reference.sequence("c")) + "\n")
+    (gene,), done = reference.transcripts["c"], 0
+    sign, low, high = "+-"[gene.strand < 0], gene.exons[0][0], gene.exons[-1][1]
+    rows = [("mRNA", low, high, ".", "ID=t")]
+    rows += [("exon", *span, ".", "Parent=t") for span in gene.exons]
+    for start, end in gene.cds:  # in the gene's direction
+        rows.append(("CDS", start, end, str(-done % 3), "Parent=t"))
+        done += end - start
+    lines = [f"c\t.\t{k}\t{a + 1}\t{b}\t.\t{sign}\t{p}\t{at}" for k, a, b, p, at in rows]
+    genes.write_text("##gff-version 3\n" + "\n".join(lines) + "\n")
+    return fasta, genes
+
+
+def test_by_default_a_genome_and_its_mirror_image_have_the_same_scores(
+    bundle: Path, tmp_path: Path
+) -> None:
+    here, there = _effects(bundle, tmp_path, None)
+    assert len(set(here)) > LENGTH
+    np.testing.assert_allclose(here, there, atol=1e-5, rtol=0)
+    here, there = _effects(bundle, tmp_path, "plus")
+    assert np.abs(np.subtract(here, there)).max() > 1e-3
+
+
+def test_a_task_that_reads_both_strands_is_not_asked_to_read_one() -> None:
+    assert GenomicsConfig().strand == GenomicsConfig(task="mlm", reader="strands").strand == "both"
+    with pytest.raises(ConfigError, match=r"domain\.strand: found plus with domain\.task=mlm"):
+        GenomicsConfig(task="mlm", reader="strands", strand="plus")
     with pytest.raises(ConfigError, match=r"domain\.strand: found .minus"):
         GenomicsConfig(strand="minus")
+
+
+@pytest.mark.parametrize(
+    ("saved", "expected"),
+    [
+        ({"task": "mlm", "reader": "strands", "strand": "plus"}, "both"),
+        ({"task": "effect"}, "plus"),
+        ({"task": "effect", "strand": "plus"}, "plus"),
+        ({"task": "effect", "strand": "both"}, "both"),
+    ],
+)
+def test_an_older_bundle_reads_the_strands_that_it_was_trained_on(
+    saved: dict[str, str], expected: str
+) -> None:
+    config = restored_config(domain, saved, OmegaConf.create({}))  # type: ignore[arg-type]
+    assert config.strand == expected

@@ -6,6 +6,7 @@ that is all a new domain needs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -62,6 +63,10 @@ class ToyDomain:
 
     def as_of(self, config: ToyConfig, day: date) -> ToyConfig:
         return config
+
+    def restored(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same: no word has changed."""
+        return saved
 
     def carried(self, config: ToyConfig) -> ToyConfig:
         path = str(Path(config.data.path).resolve())
