@@ -72,12 +72,13 @@ class EffectTask:
         damaging = damaging_direction(source, chosen)
         reference = source.reference
         facts = FactScale.fit(reference, chosen) if self.config.facts.hidden else None
-        return EffectTokenizer.fit(
-            chosen, self.config.data.label_kind, damaging, reference.channel_names, facts
-        )
+        told = (damaging, reference.channel_names, facts, bool(reference.transcripts))
+        return EffectTokenizer.fit(chosen, self.config.data.label_kind, *told)
 
-    def load_tokenizer(self, state: Mapping[str, Any]) -> EffectTokenizer:
-        return EffectTokenizer.from_dict(state)
+    def load_tokenizer(
+        self, state: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> EffectTokenizer:
+        return EffectTokenizer.from_dict(state, config)
 
     def loader(
         self,
@@ -137,7 +138,7 @@ class EffectTask:
         tokenizer, weights = self.fit_tokenizer(source, rows), bundle.state_dict()
         if bundle.task != self.name:
             return tokenizer, weights
-        theirs = self.load_tokenizer(bundle.tokenizer).channels
+        theirs = self.load_tokenizer(bundle.tokenizer, bundle.config).channels
         return tokenizer, with_channels(weights, theirs, tokenizer.channels)
 
     def _fact_head(self, tokenizer: EffectTokenizer) -> FactHead | None:
@@ -173,19 +174,19 @@ class EffectTask:
         weight and, where there is an annotation, consequence; ordered by row.
 
         Raises:
+            ConfigError: tracks or annotation are missing that training had.
             LongstrandError: the model gives numbers that are not finite.
         """
         from domains.genomics.tile import score_positions
         from domains.genomics.window import stack_of
 
-        tokenizer.check_channels(source.reference.channel_names)
-        chosen = source.select(rows)
+        reference, chosen = tokenizer.told(source.reference), source.select(rows)
         chrom, pos, alt = (chosen[c].to_numpy() for c in ("chrom", "pos", "alt"))
         raw, stack = np.empty(len(chosen)), stack_of(tokenizer)
         for name in chosen["chrom"].unique(maintain_order=True):
             here = np.flatnonzero(chrom == name)
             sites = np.unique(pos[here])
-            told = (module, source.reference, name, sites, self.config.window, stack)
+            told = (module, reference, name, sites, self.config.window, stack)
             scores = score_positions(*told)
             raw[here] = scores[np.searchsorted(sites, pos[here]), alt[here]]
         raw = tokenizer.to_label(raw)
@@ -269,7 +270,6 @@ class EffectTask:
         from domains.genomics.scoring import EffectScorer
 
         tokenizer, module = restore(bundle, self)
-        tokenizer.check_channels(source.reference.channel_names)
         return EffectScorer(
             source,
             module,

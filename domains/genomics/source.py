@@ -54,6 +54,12 @@ class Reference:
         self._sites: dict[str, np.ndarray] = {}
         self._facts: dict[str, FactSheet] = {}
 
+    def without_genes(self) -> Reference:
+        """The same sequence and tracks, and no annotation."""
+        if not self.transcripts:
+            return self
+        return Reference(self.genome, (), self.tracks, self.genetic_code)
+
     def sequence(self, contig: str) -> np.ndarray:
         """uint8 [length] base codes."""
         return self.genome.contigs[contig]
