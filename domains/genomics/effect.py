@@ -19,6 +19,7 @@ from domains.genomics.figures import pooled_metrics, report_panels
 from domains.genomics.finite import require_finite
 from domains.genomics.floor import damaging_direction, floors_of
 from domains.genomics.interval import SEQUENCE, rows_inside, write_intervals
+from domains.genomics.label_class import check_classes, check_positive
 from domains.genomics.purge import Purge
 from domains.genomics.retraining import challenge, effect_yardstick
 from domains.genomics.source import LabelledSource
@@ -48,7 +49,19 @@ class EffectTask:
 
     def folds(self, source: LabelledSource) -> Sequence[Fold]:
         """Outer folds by group, purged, and last the refit `all`."""
-        return make_folds(source.variants, self.config.data.split, self._purge(source))
+        self._check_labels(source)
+        folds = make_folds(source.variants, self.config.data.split, self._purge(source))
+        for fold in folds:
+            self._check_classes(source, fold)
+        return folds
+
+    def _check_labels(self, source: LabelledSource) -> None:
+        if self.config.data.label_kind == "classification":
+            check_positive(source.given, self.config.data.positive)
+
+    def _check_classes(self, source: LabelledSource, fold: Fold) -> None:
+        if self.config.data.label_kind == "classification":
+            check_classes(source.variants, fold)
 
     def _purge(self, source: LabelledSource) -> Purge:
         distance = self.config.data.split.purge
@@ -242,8 +255,11 @@ class EffectTask:
         return None
 
     def challenge(self, source: LabelledSource, seen: Sequence[str]) -> Challenge:
-        inside = self.seen_rows(source, seen)
-        return challenge(source.variants, inside, self.config.data.split, self._purge(source))
+        self._check_labels(source)
+        inside, split = self.seen_rows(source, seen), self.config.data.split
+        found = challenge(source.variants, inside, split, self._purge(source))
+        self._check_classes(source, found.fold)
+        return found
 
     def yardstick(self, source: LabelledSource, predictions: pl.DataFrame) -> Yardstick:
         return effect_yardstick(predictions, self.config.data.label_kind)
