@@ -228,9 +228,9 @@ def test_tokenizer_returns_from_json_and_refuses_other_channels() -> None:
 
     tokenizer = _tokenizer()
     state = json.loads(json.dumps(tokenizer.to_dict()))
-    assert EffectTokenizer.from_dict(state) == tokenizer
+    assert EffectTokenizer.from_dict(state, {}) == tokenizer
     with pytest.raises(ConfigError, match="channels"):
-        EffectTokenizer.from_dict({**state, "channels": ["other"]})
+        EffectTokenizer.from_dict({**state, "channels": ["other"]}, {})
 
 
 def test_sars2_rows_are_those_published(genomics_data: Path, few_draws: None) -> None:

@@ -183,10 +183,10 @@ def test_the_scale_of_facts_is_of_training_rows_and_returns_from_json(told: Geno
     other = FactScale.fit(source.reference, source.select(fold.test))
     assert not np.allclose(other.mean, facts.mean, atol=1e-3)
     state = json.loads(json.dumps(tokenizer.to_dict()))
-    assert EffectTokenizer.from_dict(state) == tokenizer
+    assert EffectTokenizer.from_dict(state, {}) == tokenizer
     state["facts"]["names"][0] = "other"
     with pytest.raises(ConfigError, match="the facts differ from this version's"):
-        EffectTokenizer.from_dict(state)
+        EffectTokenizer.from_dict(state, {})
     plain = domain.task(replace(told, facts=FactsConfig())).fit_tokenizer(source, fold.train)
     assert "facts" not in plain.to_dict()
 

@@ -25,7 +25,9 @@ def test_an_ensemble_predicts_the_mean_of_its_members(
     torch.manual_seed(1)
     second = task.module(tokenizer, kept.encoder)
     state: dict[str, Any] = first.ensemble([first, second]).state_dict()
-    both = SimpleNamespace(tokenizer=kept.tokenizer, encoder=kept.encoder, state_dict=lambda: state)
+    both = SimpleNamespace(
+        config={}, tokenizer=kept.tokenizer, encoder=kept.encoder, state_dict=lambda: state
+    )
     _, mean = restore(cast(Any, both), task)
     raw = [
         task.predict(module, source, tokenizer, rows)["raw"].to_numpy()
