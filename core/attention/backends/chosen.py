@@ -17,6 +17,7 @@ from core.attention.layout.draws import stretches
 from core.attention.learned import Choice
 from core.attention.parts import Part
 from core.attention.plan import Plan
+from core.attention.static import unknown
 
 Masked = tuple[Tensor, Tensor | None]
 
@@ -30,7 +31,7 @@ def chosen_pieces(
         slots = part.cols
         if isinstance(slots, Slots):
             keys = _keys(choices[slots.choice].table, slots, len(plan.kv), plan.kv.start)
-            plain = part.rule is None and slots.choice == 0
+            plain = part.rule is None and slots.choice == 0 and not unknown(keys.first)
             if plain and size.tiles(part):
                 some = replace(part, cols=keys)
                 yield Piece(slice(groups), some, None, None, bounds=bounds)
@@ -65,7 +66,7 @@ def _chosen(
     """`masks` keeps the mask of all pieces with as many keys, where they share one."""
     keys = part.cols
     assert isinstance(keys, KeyBlocks)
-    if keys.ragged:
+    if keys.ragged and not unknown(keys.first):
         used = (keys.first != KeyBlocks.ABSENT).any(0).any(0)
         if not bool(used.any()):
             if not part.starts:

@@ -17,7 +17,7 @@ from torch import Tensor
 from core.attention.axes import Run, Slots
 from core.attention.parts import Part
 from core.attention.plan import Plan
-from core.attention.static import outside_tracing
+from core.attention.static import outside_tracing, unknown
 
 MASK_AREA = 1 << 19  # pairs of a mask that is not shared by all blocks
 _KEPT = 1 << 23  # numbers in the masks that are kept with a plan
@@ -189,10 +189,10 @@ def _cut(
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """0 where a pair counts, -inf elsewhere; and the rows with no pair, where there are any."""
+    """0 where a pair counts, -inf elsewhere; and the rows with no pair, where there may be any."""
     empty = ~mask.any(-1)
     added = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
-    return added, empty if bool(empty.any()) else None
+    return added, empty if unknown(empty) or bool(empty.any()) else None
 
 
 def _per_head(x: Tensor | None, heads: int) -> Tensor | None:

@@ -16,6 +16,7 @@ from core.attention import (
     LogSparse,
     Pattern,
     Strided,
+    TopK,
     Window,
     bigbird,
     longformer,
@@ -217,7 +218,14 @@ def test_unusable_configurations_say_why() -> None:
 EVERYTHING = bigbird(6, 1, (0, 50)) | LogSparse() | Strided(16)
 
 
-@pytest.mark.parametrize("pattern", [Window(5) & Causal(), EVERYTHING], ids=["window", "all"])
+EXPORTED: dict[str, Pattern] = {
+    "window": Window(5) & Causal(),
+    "all": EVERYTHING,
+    "topk": (Window(5) | TopK(2, block=16)) & Causal(),
+}
+
+
+@pytest.mark.parametrize("pattern", EXPORTED.values(), ids=EXPORTED)
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
 def test_an_exported_encoder_gives_the_same_numbers(
     pattern: Pattern, used: bool, tmp_path: Path
