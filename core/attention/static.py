@@ -22,3 +22,8 @@ def outside_tracing() -> Iterator[None]:
 def unknown(x: Tensor) -> bool:
     """Whether a tensor is of a trace, and so has no numbers to look at."""
     return is_fake(x)
+
+
+def known(size: int, otherwise: int) -> int:
+    """A size of a tensor, or `otherwise` where a trace leaves it open."""
+    return otherwise if isinstance(size, torch.SymInt) else size

@@ -1,4 +1,4 @@
-"""Exported attention: what the data decide is decided again in each call of the program."""
+"""Exported attention: a program takes any batch, and decides again what the data decide."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.attention import Causal, Pattern, TopK, Window, attend, chosen_blocks, longformer
+from core.attention import (
+    Causal,
+    LogSparse,
+    Pattern,
+    Strided,
+    TopK,
+    Window,
+    attend,
+    bigbird,
+    chosen_blocks,
+    longformer,
+)
 from tests.core.attention.helpers import inputs
 
 CHOSEN: dict[str, Pattern] = {
@@ -51,3 +62,21 @@ def test_an_exported_choice_is_made_anew_for_other_inputs(
         before, now = (chosen_blocks(module.plan, x[0], x[1]) for x in (traced, other))
         same = all(torch.equal(*tables) for tables in zip(before, now, strict=True))
         assert same == (seed == 0 or n == 1)
+
+
+FIXED = bigbird(6, 1, (0, 50)) | LogSparse() | Strided(16)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [FIXED, CHOSEN["longformer-causal"], CHOSEN["two"], CHOSEN["cut"]],
+    ids=["fixed", "longformer-causal", "two", "cut"],
+)
+def test_a_program_takes_any_number_of_sequences(pattern: Pattern) -> None:
+    module, batch = Attention(pattern, 70), torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(
+        module, given(70, 0, torch.float64), dynamic_shapes=({0: batch},) * 3
+    ).module()
+    for sequences in (1, 2, 9):
+        x = given(70, sequences, torch.float64, sequences)
+        torch.testing.assert_close(program(*x), module(*x), rtol=1e-12, atol=1e-12)

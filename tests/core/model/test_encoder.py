@@ -243,3 +243,13 @@ def test_an_exported_encoder_gives_the_same_numbers(
     other = tokens(4, 150)[2:]
     found = torch.export.load(tmp_path / "encoder.pt2").module()(other)
     torch.testing.assert_close(found, model(other), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("pattern", [Window(5), EXPORTED["topk"]], ids=["window", "topk"])
+def test_an_exported_encoder_takes_any_number_of_sequences(pattern: Pattern) -> None:
+    model = encoder(replace(SMALL, pattern=pattern, kv_heads=1))
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(model, (tokens(2, 70),), dynamic_shapes=({0: batch},))
+    for sequences in (1, 2, 9):
+        x = tokens(sequences, 70) + sequences
+        torch.testing.assert_close(program.module()(x), model(x), rtol=1e-12, atol=1e-12)
