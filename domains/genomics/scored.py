@@ -14,12 +14,15 @@ import polars as pl
 from core.contract import Summary
 from core.errors import ConfigError, DataContractError
 from domains.genomics import vcf
+from domains.genomics.contig_line import with_md5
 from domains.genomics.verdict import FLIPPED, SCORED, UNCALIBRATED
 
 if TYPE_CHECKING:
     from domains.genomics.variant_file import VariantFile
 
 NOT_INDEXED = "NOT_INDEXED_UNSORTED"
+# What a value of INFO may not hold (VCF 4.3 section 1.2); "%" is coded by whoever made the value.
+_CODED = str.maketrans({c: f"%{ord(c):02X}" for c in ";=, \t"})
 TBI_LIMIT = 2**29  # bases; beyond it only a CSI index can point (SAM specification, section 5)
 
 
@@ -50,7 +53,8 @@ def write_scored(
     temporary = out.with_name(f".{out.name}.partial" + (".gz" if compressed else ""))
     try:
         with _create(temporary, compressed) as f:
-            f.write(b"".join(vcf.with_header_lines(source.header, header_lines)))
+            header = with_md5(source.header, source.reference.genome)
+            f.write(b"".join(vcf.with_header_lines(header, header_lines)))
             order = _Order()
             counts = _splice(source, scored, f, order, columns)
         index = _index(temporary, order) if compressed else None
@@ -158,7 +162,10 @@ def _tags(record: dict[str, Any], columns: Mapping[str, str]) -> bytes:
 
 
 def _values(values: list[Any]) -> str:
-    return ",".join("." if v is None else v if isinstance(v, str) else f"{v:.6g}" for v in values)
+    return ",".join(
+        "." if v is None else v.translate(_CODED) if isinstance(v, str) else f"{v:.6g}"
+        for v in values
+    )
 
 
 def _index(path: Path, order: _Order) -> Path | None:

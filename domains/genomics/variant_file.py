@@ -28,8 +28,9 @@ from domains.genomics.variant_text import VariantText, open_variants
 from domains.genomics.verdict import FLIPPED, SCORED, judge, judge_record
 
 RECORDS_A_PARTITION = 50_000
-# The assembly is judged by the first records, and by no fewer than these.
-LOOKED_AT, ENOUGH = 1000, 20
+# The assembly is judged by the first records on contigs of the FASTA: of so many and more by a
+# share, of fewer only where every one differs.
+LOOKED_AT, ENOUGH, FEWEST = 1000, 20, 3
 _ALLELES = {
     "record": pl.Int64,
     "alternative": pl.Int64,
@@ -193,7 +194,8 @@ class VariantFile:
             reason = judge_record(record, genome.contigs[contig])
             wrong += reason in ("REF_MISMATCH", "OUT_OF_RANGE")
         limit = self.config.scoring.most_mismatches
-        if checked >= ENOUGH and wrong > limit * checked:
+        least = FEWEST if wrong == checked else ENOUGH
+        if checked >= least and wrong > limit * checked:
             raise ConfigError(
                 f"{self.path}: wrong assembly? {wrong} of the first {checked} records have a REF "
                 f"that is not at that place in {genome.path}, expected at most {limit:.0%}; name "

@@ -35,7 +35,7 @@ class VariantText:
 
     Attributes:
         header: VCF header lines with their endings, the #CHROM line last.
-        body: the record lines with their endings.
+        body: the record lines with their endings, without blank ones.
     """
 
     path: Path
@@ -71,10 +71,15 @@ def open_variants(path: Path, columns: Sequence[str] = ()) -> VariantText:
     if columns or not first.startswith(b"#"):
         table = variant_table.read_layout(path, first, columns)
         return VariantText(
-            path, variant_table.HEADER, lambda: variant_table.records(lines(), table)
+            path, variant_table.HEADER, lambda: variant_table.records(_not_blank(lines()), table)
         )
     _check_first_line(path, first)
-    return VariantText(path, _header(path, lines()), lambda: _after_header(lines()))
+    return VariantText(path, _header(path, lines()), lambda: _not_blank(_after_header(lines())))
+
+
+def _not_blank(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """A blank line is no record, and htslib neither indexes nor reads a file that has one."""
+    return filter(bytes.strip, lines)
 
 
 def _reader(path: Path) -> Callable[[], Iterator[bytes]]:

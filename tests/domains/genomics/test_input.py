@@ -159,7 +159,20 @@ def test_another_assembly_is_noticed_before_scoring(tmp_path: Path) -> None:
         _alleles(tmp_path, HEADER + COLUMNS + "".join(wrong[:10] + rows[10:]))
     assert len(_alleles(tmp_path, HEADER + COLUMNS + "".join(wrong[:6] + rows[6:]))) == 30
     assert len(_alleles(tmp_path, HEADER + COLUMNS + "".join(wrong), most_mismatches=1.0)) == 30
-    assert len(_alleles(tmp_path, HEADER + COLUMNS + "".join(wrong[:19]))) == 19
+
+
+@pytest.mark.parametrize("n", [3, 18])
+def test_a_short_file_is_of_another_assembly_where_every_record_says_so(
+    tmp_path: Path, n: int
+) -> None:
+    wrong = "".join(_record(4 * i + 1, "C", "G") for i in range(n))
+    with pytest.raises(ConfigError, match=rf"wrong assembly\? {n} of the first {n}"):
+        _alleles(tmp_path, HEADER + COLUMNS + _record(1, "A", "C", "elsewhere") + wrong)
+    right = _record(2, "C", "G")
+    assert len(_alleles(tmp_path, HEADER + COLUMNS + right + wrong)) == n + 1
+    assert len(_alleles(tmp_path, HEADER + COLUMNS + wrong, most_mismatches=1.0)) == n
+    two = HEADER + COLUMNS + _record(1, "C", "G") + _record(5, "C", "G")
+    assert len(_alleles(tmp_path, two)) == 2
 
 
 def test_a_contig_twice_in_a_fasta_is_refused(tmp_path: Path) -> None:

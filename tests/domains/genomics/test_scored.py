@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ RECORDS = [
     (24, "A", "C,G"),
     (26, "G", "A"),
     (28, "A", "T"),
+    (29, "A", "G"),
     (70, "C", "T,<DEL>"),
     (110, "C", "CA,N"),
 ]
@@ -45,7 +47,7 @@ def test_each_allele_has_its_consequence_and_shared_codons_a_warning(
 ) -> None:
     import pysam
 
-    assert scored("out.vcf.gz")["scored"] == 5
+    assert scored("out.vcf.gz")["scored"] == 6
     with pysam.VariantFile(str(tmp_path / "out.vcf.gz")) as variants:
         assert variants.header.info["LS_CSQ"].number == "A"
         records = list(variants)
@@ -54,10 +56,11 @@ def test_each_allele_has_its_consequence_and_shared_codons_a_warning(
         "start_lost|ABC1|T1|c.1A>C|p.Met1?",
         "start_lost|ABC1|T1|c.1A>G|p.Met1?",
     )
-    assert told[3][1] == "."
-    assert told[4] == ("intergenic_variant||||", ".")
+    assert told[3] == ("splice_region_variant&synonymous_variant|ABC1|T1|c.6A>G|p.Lys2%3D",)
+    assert told[4][1] == "."
+    assert told[5] == ("intergenic_variant||||", ".")
     warned = [r.info.get("LS_WARNING") for r in records]
-    assert warned == [("SAME_CODON",), ("SAME_CODON",), None, None, None]
+    assert warned == [("SAME_CODON",)] * 4 + [None] * 2
 
 
 def test_the_header_says_unit_direction_reference_strand_and_use(
@@ -101,3 +104,36 @@ def test_parquet_has_the_scores_of_the_vcf_with_keys(tmp_path: Path, scored: Any
         table["effect"].drop_nulls().to_list(), rel=1e-5
     )
     assert table["consequence"][0] == "start_lost"
+    assert table["csq"][4].endswith("|p.Lys2=")  # not coded as INFO needs it
+
+
+def test_contigs_have_the_md5_that_samtools_tells(
+    tmp_path: Path, bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import pysam.samtools
+
+    bases = "acgtNNRYkACGT" * 9
+    (tmp_path / "g.fa").write_text(f">chr1 of a test\n{bases}\n>2\n{bases[::-1]}\n>3\nACGT\n")
+    told = str(pysam.samtools.dict(str(tmp_path / "g.fa")))
+    expected = [line.split("M5:")[1].split("\t")[0] for line in told.splitlines()[1:]]
+    contigs = [
+        "<ID=1,length=117>",
+        '<length=117,ID=2,note="a">',
+        f"<ID=3,md5={'0' * 32}>",
+        "<ID=4>",
+    ]
+    header = ["##fileformat=VCFv4.3", *(f"##contig={c}" for c in contigs)]
+    header.append("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
+    (tmp_path / "in.vcf").write_text("\r\n".join([*header, "1\t1\t.\tA\tC\t.\t.\t."]) + "\r\n")
+    data = {"source": "files", "fasta": str(tmp_path / "g.fa"), "annotation": None}
+    run_score(bundle, tmp_path / "in.vcf", tmp_path / "out.vcf", data=data)
+    lines = (tmp_path / "out.vcf").read_bytes().decode().split("\r\n")
+    assert lines[1:5] == [
+        f"##contig=<ID=1,length=117,md5={expected[0]}>",
+        f'##contig=<length=117,ID=2,note="a",md5={expected[1]}>',
+        *header[3:5],
+    ]
+    whole = hashlib.md5("".join(expected).encode(), usedforsecurity=False).hexdigest()
+    assert f"##longstrandReferenceMd5={whole}" in lines
+    warned = [record.getMessage() for record in caplog.records if "md5" in record.getMessage()]
+    assert len(warned) == 1 and f"expected {expected[2]}" in warned[0]
