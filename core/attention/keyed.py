@@ -147,7 +147,8 @@ def keyed_attend(
         labelled: keys and values [H, N, D] that carry the label. A query takes them where the
             label is known and the plain ones elsewhere; an event never sees its own label.
         query: int64 [Q], stream positions to score, in any order; all where None. Few queries
-            cost O(Q x window), and give what the full pass gives.
+            cost O(Q x window), and give what the full pass gives. An event may come several
+            times, each with a query of its own.
         scale, backend, return_lse: as in `attend`.
 
     Returns:
@@ -159,15 +160,10 @@ def keyed_attend(
     kv = [(k_HND, v_HND)] if labelled is None else [labelled, (k_HND, v_HND)]
     _check_sizes(q_HQD, kv, index, query)
     bounds = [index.bounds()] if labelled is None else [index.bounds(True), index.bounds(False)]
-    gathered = query is not None and len(query) * _FEW <= len(index.order)
-    if query is not None and gathered:
-        out, lse = _few(q_HQD, kv, bounds, index, query, scale, backend)
-    elif query is not None:
-        q_HND = q_HQD.new_zeros(k_HND.shape).index_copy(1, query, q_HQD)
-        out, lse = _all(q_HND, kv, bounds, index, scale, backend)
-        out, lse = out[:, query], lse[:, query]
-    else:
+    if query is None:
         out, lse = _all(q_HQD, kv, bounds, index, scale, backend)
+    else:
+        out, lse = _asked(q_HQD, kv, bounds, index, query, scale, backend)
     return (out, lse) if return_lse else out
 
 
@@ -191,6 +187,45 @@ def _all(
     q_BHND = q_HND[:, index.order][None]
     out, lse = attend_sources(q_BHND, sources, scale=scale, backend=backend, return_lse=True)
     return out[0, :, index.place], lse[0, :, index.place]
+
+
+def _asked(
+    q_HQD: Tensor,
+    kv: list[tuple[Tensor, Tensor]],
+    bounds: list[Tensor],
+    index: KeyedIndex,
+    query: Tensor,
+    scale: float | None,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Few queries gather. Many go through the band, which has one row an event: what asks for an
+    event again is left to another pass."""
+    events = len(index.order)
+    if len(query) * _FEW <= events:
+        return _few(q_HQD, kv, bounds, index, query, scale, backend)
+    repeat = _repeats(query)
+    once, again = (~repeat).nonzero().flatten(), repeat.nonzero().flatten()
+    if len(once) * _FEW <= events:
+        return _few(q_HQD, kv, bounds, index, query, scale, backend)
+    if len(again):
+        found = [
+            _asked(q_HQD[:, some], kv, bounds, index, query[some], scale, backend)
+            for some in (once, again)
+        ]
+        order = torch.cat((once, again)).argsort()
+        out, lse = (torch.cat(both, 1)[:, order] for both in zip(*found, strict=True))
+        return out, lse
+    q_HND = q_HQD.new_zeros(kv[0][0].shape).index_copy(1, query, q_HQD)
+    out, lse = _all(q_HND, kv, bounds, index, scale, backend)
+    return out[:, query], lse[:, query]
+
+
+def _repeats(query: Tensor) -> Tensor:
+    """bool [Q], True where an earlier query is for the same event."""
+    ranked, place = query.sort(stable=True)
+    repeat = torch.zeros_like(query, dtype=torch.bool)
+    repeat[place[1:]] = ranked[1:] == ranked[:-1]
+    return repeat
 
 
 def _few(

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from core.errors import ConfigError, DataContractError
 from domains.genomics.contig import GENBANK, Genome
+from domains.genomics.genbank import read_genbank
 from domains.genomics.gene_lines import read_gff3, read_gtf
-from domains.genomics.transcript import Transcript, merged
+from domains.genomics.transcript import Annotation
 
 
-def read_annotation(path: Path, genome: Genome) -> list[Transcript]:
-    """Gene models on the contigs of `genome`; features of other contigs are left out.
+def read_annotation(path: Path, genome: Genome) -> Annotation:
+    """Gene models on the contigs of `genome`, and which of these the file mentions; features of
+    other contigs are left out.
 
     Raises:
         ConfigError: missing file, unknown format, or no feature on any contig of the FASTA.
@@ -23,7 +25,7 @@ def read_annotation(path: Path, genome: Genome) -> list[Transcript]:
     suffixes = [s for s in path.suffixes if s not in (".gz", ".bgz")]
     suffix = suffixes[-1] if suffixes else ""
     if suffix in GENBANK:
-        found = _read_genbank(path)
+        found = read_genbank(path)
     elif suffix in (".gff", ".gff3"):
         found = read_gff3(path)
     elif suffix == ".gtf":
@@ -36,9 +38,9 @@ def read_annotation(path: Path, genome: Genome) -> list[Transcript]:
     return _on_genome(path, found, genome)
 
 
-def _on_genome(path: Path, found: list[Transcript], genome: Genome) -> list[Transcript]:
+def _on_genome(path: Path, found: Annotation, genome: Genome) -> Annotation:
     kept = []
-    for transcript in found:
+    for transcript in found.transcripts:
         contig = genome.resolve(transcript.contig)
         if contig is None:
             continue
@@ -51,36 +53,11 @@ def _on_genome(path: Path, found: list[Transcript], genome: Genome) -> list[Tran
         transcript.contig = contig
         kept.append(transcript)
     if not kept:
-        theirs = ", ".join(sorted({t.contig for t in found})[:3]) or "none"
+        theirs = ", ".join(sorted({t.contig for t in found.transcripts})[:3]) or "none"
         ours = ", ".join(list(genome.contigs)[:3])
         raise ConfigError(
             f"{path}: no gene lies on a contig of {genome.path} (contigs {theirs} here, {ours} "
             "there); map the names with data.contig_alias"
         )
-    return kept
-
-
-def _read_genbank(path: Path) -> list[Transcript]:
-    from Bio import SeqIO
-
-    found: list[Transcript] = []
-    try:
-        records = list(SeqIO.parse(path, "genbank"))
-    except Exception as error:  # Biopython raises bare exceptions of many kinds
-        raise DataContractError(f"{path}: Biopython cannot read it as GenBank ({error})") from error
-    for record in records:
-        messenger = {}
-        for f in record.features:
-            if f.type == "mRNA":
-                messenger[f.qualifiers.get("gene", [""])[0]] = f
-        for number, f in enumerate(x for x in record.features if x.type == "CDS"):
-            gene = f.qualifiers.get("gene", [f"CDS{number + 1}"])[0]
-            # Biopython lists the parts of complement(join()) in the order of translation.
-            cds = [(int(p.start), int(p.end)) for p in f.location.parts]
-            spans = cds
-            if gene in messenger:
-                spans = [(int(p.start), int(p.end)) for p in messenger[gene].location.parts]
-            frame = int(f.qualifiers.get("codon_start", ["1"])[0]) - 1
-            strand = -1 if f.location.strand == -1 else 1
-            found.append(Transcript(gene, record.id, strand, merged(spans), cds, frame, gene))
-    return found
+    resolved = {genome.resolve(name) for name in found.contigs}
+    return Annotation(kept, {name for name in resolved if name is not None})

@@ -38,7 +38,8 @@ class SplitConfig:
         field: INFO field or TSV column with the group, for kind=info.
         validation: share of a fold's training groups that is held back from training, to
             calibrate classes or to choose by (attention=auto); 0 where nothing needs it.
-        purge: labels within this many bases of a test label are not trained on.
+        purge: labels within this many bases of a test label are not trained on; those in a codon
+            that has a test label never are.
         refit: once calibrated, train anew on the held-back groups too.
     """
 

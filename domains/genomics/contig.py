@@ -45,8 +45,9 @@ class Genome:
         path: the file read.
         contigs: name -> uint8 [length] codes.
         names: other names of the contigs.
-        md5: MD5 of the upper-case letters of all contigs in file order.
+        md5: MD5 of the contigs' own, as hexadecimal text in file order.
         soft: name -> int64 [k, 2] stretches in lower case (repeats), of contigs that have any.
+        contig_md5: name -> MD5 of its upper-case letters (SAM's M5).
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Genome:
     names: ContigNames
     md5: str
     soft: Mapping[str, np.ndarray] = field(default_factory=dict)
+    contig_md5: Mapping[str, str] = field(default_factory=dict)
 
     def soft_masked(self, contig: str) -> np.ndarray:
         """bool [length], True where the file has lower case."""
@@ -79,8 +81,7 @@ def read_genome(path: Path, alias: Mapping[str, str] | None = None) -> Genome:
     letters = _genbank_letters(path) if path.suffix in GENBANK else _fasta_letters(path)
     if not letters or not any(letters.values()):
         raise ConfigError(f"{path}: found no sequence, expected at least one contig")
-    digest = hashlib.md5(usedforsecurity=False)
-    contigs, soft = {}, {}
+    contigs, soft, md5 = {}, {}, {}
     for name, sequence in letters.items():
         wrong = set(sequence) - _IUPAC
         if wrong:
@@ -88,12 +89,16 @@ def read_genome(path: Path, alias: Mapping[str, str] | None = None) -> Genome:
                 f"{path}: contig {name} has the letter {sorted(wrong)[0]!r}, expected nucleotide "
                 "codes (A C G T N or IUPAC); is it a protein or a damaged file?"
             )
-        digest.update(sequence.upper().encode())
+        md5[name] = _md5(sequence.upper())
         contigs[name] = encode(sequence)
         if not sequence.isupper():
             soft[name] = _lower_case(sequence)
     names = ContigNames(contigs, _checked_alias(path, alias or {}, contigs))
-    return Genome(path, contigs, names, digest.hexdigest(), soft)
+    return Genome(path, contigs, names, _md5("".join(md5.values())), soft, md5)
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _lower_case(sequence: str) -> np.ndarray:

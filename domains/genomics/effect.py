@@ -19,6 +19,7 @@ from domains.genomics.figures import pooled_metrics, report_panels
 from domains.genomics.finite import require_finite
 from domains.genomics.floor import damaging_direction, floors_of
 from domains.genomics.interval import SEQUENCE, rows_inside, write_intervals
+from domains.genomics.purge import Purge
 from domains.genomics.retraining import challenge, effect_yardstick
 from domains.genomics.source import LabelledSource
 from domains.genomics.split import make_folds
@@ -47,7 +48,11 @@ class EffectTask:
 
     def folds(self, source: LabelledSource) -> Sequence[Fold]:
         """Outer folds by group, purged, and last the refit `all`."""
-        return make_folds(source.variants, self.config.data.split)
+        return make_folds(source.variants, self.config.data.split, self._purge(source))
+
+    def _purge(self, source: LabelledSource) -> Purge:
+        distance = self.config.data.split.purge
+        return Purge.of(source.variants, source.reference.transcripts, distance)
 
     def fit_tokenizer(self, source: LabelledSource, rows: pl.Series) -> EffectTokenizer:
         chosen = source.select(rows)
@@ -237,7 +242,7 @@ class EffectTask:
 
     def challenge(self, source: LabelledSource, seen: Sequence[str]) -> Challenge:
         inside = self.seen_rows(source, seen)
-        return challenge(source.variants, inside, self.config.data.split)
+        return challenge(source.variants, inside, self.config.data.split, self._purge(source))
 
     def yardstick(self, source: LabelledSource, predictions: pl.DataFrame) -> Yardstick:
         return effect_yardstick(predictions, self.config.data.label_kind)

@@ -16,15 +16,19 @@ NEIGHBOURS = 5
 
 
 def floors_of(source: LabelledSource, fold: Fold) -> dict[str, pl.DataFrame]:
-    """Predictions (row, label, raw, group) of each floor on the fold's test rows; without an
-    annotation there is no `consequence_rank`."""
+    """Predictions (row, label, raw, group) of each floor on the fold's test rows; where no
+    consequence is known there is no `consequence_rank`, where some are not known they have the
+    mean rank of those that are."""
     train, test = source.select(fold.train), source.select(fold.test)
     predicted = {"position_knn": position_knn(train, test)}
     known = source.consequences()
     if known is not None:
         rank_train, rank_test = (_ranks(known, rows) for rows in (train, test))
         sign = _sign(rank_train, train["label"].to_numpy()) or 1
-        predicted["consequence_rank"] = sign * rank_test
+        ranks = rank_of(known["consequence"]).drop_nulls().to_numpy()
+        if len(ranks):
+            told = np.where(np.isnan(rank_test), ranks.mean(), rank_test)
+            predicted["consequence_rank"] = sign * told
         test = test.join(known, on="row", how="left", maintain_order="left")
     kept = [c for c in ("group", "weight", "consequence") if c in test.columns]
     return {
@@ -67,7 +71,7 @@ def _nearest_mean(known: np.ndarray, label: np.ndarray, pos: np.ndarray) -> np.n
 
 
 def _ranks(consequences: pl.DataFrame, rows: pl.DataFrame) -> np.ndarray:
-    """float64 [n] gravity of the consequence of each row."""
+    """float64 [n] gravity of the consequence of each row, nan where it is not known."""
     joined = rows.select("row").join(consequences, on="row", how="left", maintain_order="left")
     return rank_of(joined["consequence"]).to_numpy()
 
@@ -80,6 +84,8 @@ def damaging_direction(source: LabelledSource, rows: pl.DataFrame) -> int:
 
 
 def _sign(rank: np.ndarray, label: np.ndarray) -> int:
+    known = ~np.isnan(rank)
+    rank, label = rank[known], label[known]
     if len(rank) < 2 or np.ptp(rank) == 0 or np.ptp(label) == 0:
         return 0
     return 1 if cast(Any, spearmanr(rank, label)).statistic >= 0 else -1

@@ -14,6 +14,7 @@ import polars as pl
 
 from core.errors import DataContractError
 from domains.genomics.contig import Genome
+from domains.genomics.extent import distances, extents
 
 # Before an interval whose bases, not labels, were learned from (task mlm); no name of a contig in
 # a FASTA has a space.
@@ -22,19 +23,23 @@ _INTERVAL = re.compile(r"(.+):([0-9]+)-([0-9]+)", re.DOTALL)
 
 
 def write_intervals(rows: pl.DataFrame, gap: int) -> list[str]:
-    """Stretches that hold the positions of `rows` (chrom, pos); gaps up to `gap` are bridged."""
+    """Stretches that hold the alleles of `rows` (chrom, pos and, with events, end); gaps up to
+    `gap` are bridged."""
     out = []
     for (name,), part in rows.sort("chrom", "pos").group_by("chrom", maintain_order=True):
-        pos = part["pos"].unique().sort().to_numpy()
-        cut = np.flatnonzero(np.diff(pos) > gap)
-        starts = pos[np.concatenate([[0], cut + 1])]
-        ends = pos[np.concatenate([cut, [len(pos) - 1]])]
+        first, last = extents(part)
+        order = np.argsort(first, kind="stable")
+        first, furthest = np.maximum(first[order], 0), np.maximum.accumulate(last[order])
+        cut = np.flatnonzero(first[1:] - furthest[:-1] > gap)
+        starts = first[np.concatenate([[0], cut + 1])]
+        ends = furthest[np.concatenate([cut, [len(first) - 1]])]
         out += [f"{name}:{a}-{b + 1}" for a, b in zip(starts, ends, strict=True)]
     return out
 
 
 def rows_inside(variants: pl.DataFrame, intervals: Sequence[str], genome: Genome) -> pl.Series:
-    """Row ids of `variants` (row, chrom, pos) that lie in any of the intervals.
+    """Row ids of `variants` (row, chrom, pos and, with events, end) that have a base in any of the
+    intervals.
 
     Args:
         genome: its aliases map the intervals' contigs where another FASTA names them otherwise.
@@ -47,13 +52,11 @@ def rows_inside(variants: pl.DataFrame, intervals: Sequence[str], genome: Genome
         name, start, end = _read(text)
         by_contig.setdefault(genome.resolve(name) or name, []).append((start, end))
     inside = np.zeros(len(variants), dtype=bool)
-    chrom, pos = variants["chrom"].to_numpy(), variants["pos"].to_numpy()
+    chrom, (first, last) = variants["chrom"].to_numpy(), extents(variants)
     for name, spans in by_contig.items():
         here = np.flatnonzero(chrom == name)
-        starts, ends = np.array(sorted(spans), dtype=np.int64).T
-        # Intervals may overlap: the furthest end of those that begin at or before a position.
-        furthest = np.concatenate([[-1], np.maximum.accumulate(ends)])
-        inside[here] = pos[here] < furthest[np.searchsorted(starts, pos[here], side="right")]
+        starts, ends = np.array(spans, dtype=np.int64).T
+        inside[here] = distances(first[here], last[here], starts, ends - 1) == 0
     return variants["row"].filter(pl.Series(inside, dtype=pl.Boolean))
 
 

@@ -61,7 +61,7 @@ class MaskedScorer(AlleleScorer):
         return {"llr": self.at_sites(alleles, told, 1)[0]}
 
     def header_lines(self) -> list[str]:
-        lines = [info("LS_LLR", "A", "Float", _FORMS[self.form])]
+        lines = [info("LS_LLR", _FORMS[self.form])]
         return header_lines(self.source.config, lines, self.provenance())
 
 

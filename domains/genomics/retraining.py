@@ -12,26 +12,30 @@ from core.contract import Challenge, Yardstick
 from core.errors import TooFewLabelsError
 from domains.genomics.config import SplitConfig
 from domains.genomics.figures import FIGURES
-from domains.genomics.split import far_from, in_order, make_fold, make_folds, spread
+from domains.genomics.purge import Purge
+from domains.genomics.split import in_order, make_fold, make_folds, spread
 
 Figure = Callable[[np.ndarray, np.ndarray], float]
 _TRANSITIONS = ("A>G", "G>A", "C>T", "T>C")
 
 
-def challenge(variants: pl.DataFrame, seen: pl.Series, split: SplitConfig) -> Challenge:
+def challenge(
+    variants: pl.DataFrame, seen: pl.Series, split: SplitConfig, purge: Purge
+) -> Challenge:
     """Half of the groups that are new to the champion test, the other half trains with all the
     rest: a challenger that may learn nothing new could not be better. Without a champion the
     first outer fold is held out.
 
     Args:
-        variants: columns row, chrom, pos, group, outer.
+        variants: columns row, chrom, pos, group, outer and, with events, end.
         seen: rows whose labels the champion has seen.
+        purge: what keeps labels apart from held-out ones.
 
     Raises:
         TooFewLabelsError: fewer than two groups are new.
     """
     if seen.is_empty():
-        return Challenge(make_folds(variants, split)[0], variants["row"].clear())
+        return Challenge(make_folds(variants, split, purge)[0], variants["row"].clear())
     known = variants.filter(pl.col("row").is_in(seen.implode()))
     fresh = variants.filter(~pl.col("group").is_in(known["group"].unique().implode()))
     groups = in_order(fresh)
@@ -42,14 +46,15 @@ def challenge(variants: pl.DataFrame, seen: pl.Series, split: SplitConfig) -> Ch
             "choose smaller groups (data.split)"
         )
     held = spread(groups, len(groups) // 2)
-    test = far_from(fresh.filter(pl.col("group").is_in(held)), known, split.purge)
+    test = purge.apply(fresh.filter(pl.col("group").is_in(held)), known).kept
     if len(test) < 2:
         raise TooFewLabelsError(
             f"data.variants: found {len(test)} labels farther than data.split.purge="
-            f"{split.purge} bases from all that the champion has seen, expected two or more"
+            f"{purge.distance} bases from all that the champion has seen, and in none of its "
+            "codons, expected two or more"
         )
     inner = variants.filter(~pl.col("group").is_in(held))
-    return Challenge(make_fold("challenge", inner, test, split), fresh["row"])
+    return Challenge(make_fold("challenge", inner, test, split, purge), fresh["row"])
 
 
 def effect_yardstick(predictions: pl.DataFrame, kind: str) -> Yardstick:

@@ -1,4 +1,4 @@
-"""Which variants of a file change a codon that another one changes too.
+"""Which substitutions of a file change a codon that another one changes too, at another place.
 
 Each is scored alone; where both lie on one chromosome copy the protein sees neither score's change.
 """
@@ -14,33 +14,24 @@ from domains.genomics.source import Reference
 from domains.genomics.transcript import Transcript
 
 SAME_CODON = "SAME_CODON"
-_BASES = frozenset(bytes([b]) for b in b"ACGTacgt")
 
 
-def shared_codons(reference: Reference, records: Iterable[bytes]) -> dict[str, np.ndarray]:
+def shared_codons(
+    reference: Reference, substitutions: Iterable[tuple[str, int]]
+) -> dict[str, np.ndarray]:
     """Contig -> sorted positions (0-based) of substitutions that share a codon with one at another
     position; where coding sequences overlap, any of them counts.
 
     Args:
-        records: VCF lines.
+        substitutions: contig (the FASTA's name) and position of each, in any order.
     """
-    positions: dict[bytes, array[int]] = {}
-    for line in records:
-        cells = line.split(b"\t", 5)
-        if len(cells) < 6 or len(cells[3]) != 1 or cells[4][:1] not in _BASES:
-            continue
-        if cells[1].isdigit() and len(cells[1]) <= 18:
-            positions.setdefault(cells[0], array("q")).append(int(cells[1]) - 1)
-    found: dict[str, np.ndarray] = {}
-    for given, listed in positions.items():
-        contig = reference.genome.resolve(given.decode("utf-8", "replace"))
-        if contig is None:
-            continue
-        together = np.union1d(np.array(listed, dtype=np.int64), found.get(contig, []))
-        found[contig] = together.astype(np.int64)
+    positions: dict[str, array[int]] = {}
+    for contig, position in substitutions:
+        positions.setdefault(contig, array("q")).append(position)
     return {
-        contig: _sharing(here, reference.transcripts.get(contig, []))
-        for contig, here in found.items()
+        contig: _sharing(np.unique(np.array(here, dtype=np.int64)), reference.transcripts[contig])
+        for contig, here in positions.items()
+        if contig in reference.transcripts
     }
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from core.contract import Summary
 from core.errors import ConfigError, DataContractError
 from domains.genomics import vcf
+from domains.genomics.contig_line import with_md5
 from domains.genomics.verdict import FLIPPED, SCORED, UNCALIBRATED
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def write_scored(
     temporary = out.with_name(f".{out.name}.partial" + (".gz" if compressed else ""))
     try:
         with _create(temporary, compressed) as f:
-            f.write(b"".join(vcf.with_header_lines(source.header, header_lines)))
+            header = with_md5(source.header, source.reference.genome)
+            f.write(b"".join(vcf.with_header_lines(header, header_lines)))
             order = _Order()
             counts = _splice(source, scored, f, order, columns)
         index = _index(temporary, order) if compressed else None
@@ -127,7 +129,7 @@ def _splice(
     for frame in scored:
         counts.update(dict(frame["reason"].value_counts().iter_rows()))
         grouped = frame.group_by("record", maintain_order=True).agg(
-            pl.col("warning").first(), *dict.fromkeys(["reason", *columns.values()])
+            pl.col("warning").drop_nulls().first(), *dict.fromkeys(["reason", *columns.values()])
         )
         for record in grouped.iter_rows(named=True):
             if record["record"] != number:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from domains.genomics.config import DifferenceConfig, GenomicsConfig
 from domains.genomics.same_codon import SAME_CODON
 from domains.genomics.tokenizer import EffectTokenizer
+from domains.genomics.vcf import OUR_TAGS
 from domains.genomics.verdict import FLIPPED, FLIPPED_MEANS, REASONS
 
 USE = "Research use only: not validated for clinical decisions"
@@ -35,17 +36,21 @@ def header_lines(
     told = "; ".join(f"{code}: {text}" for code, text in reasons.items())
     lines = [
         *numbers,
-        info("LS_REASON", "A", "String", f"SCORED, or why there is no score. {told}"),
+        info("LS_REASON", f"SCORED, or why there is no score. {told}"),
     ]
     if provenance.annotated:
         text = (
             f"Consequence by bcftools csq with genetic code {config.data.genetic_code}, gravest "
             "transcript first and transcripts apart by /: "
-            "term&term|gene|transcript|coding change|protein change"
+            "term&term|gene|transcript|coding change|protein change; . on a contig that the "
+            "annotation does not mention"
         )
-        lines.append(info("LS_CSQ", "A", "String", text))
-        text = f"{SAME_CODON}: another record changes the same codon; each is scored alone"
-        lines.append(info("LS_WARNING", ".", "String", text))
+        lines.append(info("LS_CSQ", text))
+        text = (
+            f"{SAME_CODON}: an allele of the record is scored alone though another scored "
+            "substitution of the file changes its codon, too, at another place"
+        )
+        lines.append(info("LS_WARNING", text))
     reach = provenance.reach
     context = (
         f"centred window of {provenance.window} bases"
@@ -69,20 +74,16 @@ def effect_lines(config: GenomicsConfig, tokenizer: EffectTokenizer, trainings: 
     label, positive = config.data.label, " or ".join(config.data.positive)
     classification = tokenizer.label_kind == "classification"
     unit = f"logit that {label} is {positive}" if classification else f"in the unit of {label}"
-    lines = [
-        info(
-            "LS_EFFECT", "A", "Float", f"Predicted effect of the allele, {unit}; {_sign(tokenizer)}"
-        )
-    ]
+    lines = [info("LS_EFFECT", f"Predicted effect of the allele, {unit}; {_sign(tokenizer)}")]
     if trainings > 1:
         text = (
             f"Standard deviation of LS_EFFECT over the {trainings} trainings whose mean "
             f"it is (divisor {trainings - 1}), in its unit"
         )
-        lines.append(info("LS_SD", "A", "Float", text))
+        lines.append(info("LS_SD", text))
     if classification:
         text = f"Calibrated probability that {label} is {positive}"
-        lines.append(info("LS_PROB", "A", "Float", text))
+        lines.append(info("LS_PROB", text))
     return lines
 
 
@@ -93,7 +94,7 @@ def percentile_line(difference: DifferenceConfig) -> str:
         f"{difference.random} random ones of the same lengths in unannotated sequence that have a "
         "lower LS_EFFECT"
     )
-    return info("LS_PERCENTILE", "A", "Float", text)
+    return info("LS_PERCENTILE", text)
 
 
 def _sign(tokenizer: EffectTokenizer) -> str:
@@ -105,7 +106,8 @@ def _sign(tokenizer: EffectTokenizer) -> str:
     return f"{side} is more damaging, as graver consequences have {side} labels in training"
 
 
-def info(name: str, number: str, kind: str, text: str) -> str:
-    """The header's line of an INFO tag."""
+def info(name: str, text: str) -> str:
+    """The header's line of a tag of `vcf.OUR_TAGS`."""
+    number, kind = OUR_TAGS[name]
     clean = text.replace("\\", "/").replace('"', "'")
     return f'##INFO=<ID={name},Number={number},Type={kind},Description="{clean}">'

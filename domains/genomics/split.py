@@ -6,12 +6,17 @@ contigs, fixed blocks or named regions; no group is ever on two sides.
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import polars as pl
 
 from core.contract import Fold
 from core.errors import TooFewLabelsError
 from domains.genomics.config import SplitConfig
+from domains.genomics.purge import Purge
+
+log = logging.getLogger(__name__)
 
 
 def with_groups(variants: pl.DataFrame, split: SplitConfig) -> pl.DataFrame:
@@ -54,11 +59,12 @@ def _deal(groups: pl.Series, folds: int) -> dict[str, int]:
     return dealt
 
 
-def make_folds(variants: pl.DataFrame, split: SplitConfig) -> list[Fold]:
+def make_folds(variants: pl.DataFrame, split: SplitConfig, purge: Purge) -> list[Fold]:
     """One fold an outer part, then `all`: the refit, whose test is empty.
 
     Args:
-        variants: columns row, chrom, pos, group, outer.
+        variants: columns row, chrom, pos, group, outer and, with events, end.
+        purge: what keeps labels apart from held-out ones.
 
     Raises:
         TooFewLabelsError: fewer groups than folds, or a fold that the purge leaves empty.
@@ -73,27 +79,39 @@ def make_folds(variants: pl.DataFrame, split: SplitConfig) -> list[Fold]:
     for outer in range(split.folds):
         inner = variants.filter(pl.col("outer") != outer)
         test = variants.filter(pl.col("outer") == outer)
-        folds.append(make_fold(f"fold{outer}", inner, test, split))
-    folds.append(make_fold("all", variants, variants.clear(), split))
+        folds.append(make_fold(f"fold{outer}", inner, test, split, purge))
+    folds.append(make_fold("all", variants, variants.clear(), split, purge))
     return folds
 
 
-def make_fold(name: str, inner: pl.DataFrame, test: pl.DataFrame, split: SplitConfig) -> Fold:
-    """Validation is whole groups of `inner`; nothing lies within the purge of what is held out.
+def make_fold(
+    name: str, inner: pl.DataFrame, test: pl.DataFrame, split: SplitConfig, purge: Purge
+) -> Fold:
+    """Validation is whole groups of `inner`; nothing of `inner` that the purge takes for `test`,
+    and nothing to train on that it takes for validation. Logs how many rows go, and why.
 
     Raises:
         TooFewLabelsError: the purge leaves nothing to train or to calibrate on.
     """
-    held = _validation_groups(inner, split) if split.validation else []
-    validation = far_from(inner.filter(pl.col("group").is_in(held)), test, split.purge)
-    train = far_from(inner.filter(~pl.col("group").is_in(held)), test, split.purge)
-    train = far_from(train, validation, split.purge)
+    held = pl.col("group").is_in(_validation_groups(inner, split) if split.validation else [])
+    of_test = purge.apply(inner, test)
+    validation = of_test.kept.filter(held)
+    of_validation = purge.apply(of_test.kept.filter(~held), validation)
+    train = of_validation.kept
     if train.is_empty() or (validation.is_empty() and split.validation):
         raise TooFewLabelsError(
             f"data.split: {name} is left with {len(train)} training and {len(validation)} "
             "validation labels; give it more groups (data.split.kind, block) or fewer folds"
         )
-    refit = far_from(inner, test, split.purge)["row"] if split.refit else None
+    facts = {
+        "fold": name,
+        "near_test": of_test.near,
+        "in_codon_of_test": of_test.in_codon,
+        "near_validation": of_validation.near,
+        "in_codon_of_validation": of_validation.in_codon,
+    }
+    log.info("labels left out of a fold", extra={"facts": facts})
+    refit = of_test.kept["row"] if split.refit else None
     return Fold(name, train["row"], validation["row"], test["row"], refit)
 
 
@@ -115,18 +133,3 @@ def spread(names: list[str], count: int) -> list[str]:
     """`count` of the names at even distances."""
     at = (np.arange(count) + 0.5) * len(names) / count
     return [names[int(i)] for i in at]
-
-
-def far_from(rows: pl.DataFrame, others: pl.DataFrame, distance: int) -> pl.DataFrame:
-    """`rows` without those within `distance` bases of a position of `others`."""
-    keep = np.ones(len(rows), dtype=bool)
-    chrom, pos = rows["chrom"].to_numpy(), rows["pos"].to_numpy()
-    for name in others["chrom"].unique():
-        theirs = np.unique(others.filter(pl.col("chrom") == name)["pos"].to_numpy())
-        here = np.flatnonzero(chrom == name)
-        right = np.searchsorted(theirs, pos[here])
-        gap_right = theirs[np.minimum(right, len(theirs) - 1)] - pos[here]
-        gap_left = pos[here] - theirs[np.maximum(right - 1, 0)]
-        nearest = np.minimum(np.abs(gap_right), np.abs(gap_left))
-        keep[here] = nearest > distance
-    return rows.filter(pl.Series(keep, dtype=pl.Boolean))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,8 +40,25 @@ class Transcript:
 
     def introns(self) -> list[Span]:
         """Ascending gaps between exons."""
-        gaps = zip(self.exons[:-1], self.exons[1:], strict=True)
-        return [(a[1], b[0]) for a, b in gaps if b[0] - a[1] >= SHORTEST_INTRON]
+        return introns_of(self.exons)
+
+
+@dataclass
+class Annotation:
+    """What a file of gene models tells.
+
+    Attributes:
+        contigs: all that the file mentions, with or without a transcript.
+    """
+
+    transcripts: list[Transcript]
+    contigs: set[str]
+
+
+def introns_of(exons: list[Span]) -> list[Span]:
+    """Ascending gaps between ascending spans, but for those too short for an intron."""
+    gaps = ((a[1], b[0]) for a, b in pairwise(exons))
+    return [(start, end) for start, end in gaps if end - start >= SHORTEST_INTRON]
 
 
 def merged(spans: list[Span]) -> list[Span]:

@@ -28,8 +28,9 @@ from domains.genomics.variant_text import VariantText, open_variants
 from domains.genomics.verdict import FLIPPED, SCORED, judge, judge_record
 
 RECORDS_A_PARTITION = 50_000
-# The assembly is judged by the first records, and by no fewer than these.
-LOOKED_AT, ENOUGH = 1000, 20
+# The assembly is judged by the first records on contigs of the FASTA: of so many and more by a
+# share, of fewer only where every one differs.
+LOOKED_AT, ENOUGH, FEWEST = 1000, 20, 3
 _ALLELES = {
     "record": pl.Int64,
     "alternative": pl.Int64,
@@ -138,13 +139,13 @@ class VariantFile:
             contig = genome.resolve(record.chrom)
             sequence = None if contig is None else genome.contigs[contig]
             verdicts = judge(record, sequence, flip=policy == "flip")
-            if policy == "fail" and verdicts[0][0] == "REF_MISMATCH":
+            if policy == "fail" and verdicts[0].reason == "REF_MISMATCH":
                 raise self._mismatch(number, record)
             here = (record.chrom, contig, record.pos - 1, record.ref)
             if not record.alts:
-                out.append((number, -1, *here, ".", *Judged(*verdicts[0], record.pos - 1)))
+                out.append((number, -1, *here, ".", *Judged(*verdicts[0])))
             for i, alt in enumerate(record.alts):
-                judged = Judged(*verdicts[i], record.pos - 1)
+                judged = Judged(*verdicts[i])
                 if longest and sequence is not None and judged.reason == "NOT_SNV":
                     place = (str(contig), sequence, record.pos - 1, record.ref)
                     judged = judge_event(*place, alt, longest)
@@ -152,15 +153,27 @@ class VariantFile:
         return pl.DataFrame(out, schema=_ALLELES, orient="row")
 
     def warnings(self, alleles: pl.DataFrame) -> pl.Series:
-        """SAME_CODON for scored alleles whose codon another record changes too, else null."""
+        """SAME_CODON for scored substitutions of a base whose codon another one changes at another
+        place, else null."""
         if self._shared is None:
-            self._shared = shared_codons(self.reference, self.body())
+            self._shared = shared_codons(self.reference, self._substitutions())
         out = np.full(len(alleles), None, dtype=object)
         base, contig, pos = (alleles[c].to_numpy() for c in ("base", "contig", "site"))
         for name, shared in self._shared.items():
             here = (contig == name) & (base >= 0)
             out[here & np.isin(pos, shared)] = SAME_CODON
         return pl.Series("warning", out.tolist(), dtype=pl.String)
+
+    def _substitutions(self) -> Iterator[tuple[str, int]]:
+        """Contig and place of every substitution of a base that is scored."""
+        genome, flip = self.reference.genome, self.config.scoring.ref_mismatch == "flip"
+        for line in self.body():
+            record = vcf.parse(line)
+            contig = None if record is None else genome.resolve(record.chrom)
+            if record is not None and contig in self.reference.transcripts:
+                for verdict in judge(record, genome.contigs[contig], flip):
+                    if verdict.base >= 0:
+                        yield contig, verdict.site
 
     def _mismatch(self, number: int, record: vcf.Record) -> DataContractError:
         return DataContractError(
@@ -181,7 +194,8 @@ class VariantFile:
             reason = judge_record(record, genome.contigs[contig])
             wrong += reason in ("REF_MISMATCH", "OUT_OF_RANGE")
         limit = self.config.scoring.most_mismatches
-        if checked >= ENOUGH and wrong > limit * checked:
+        least = FEWEST if wrong == checked else ENOUGH
+        if checked >= least and wrong > limit * checked:
             raise ConfigError(
                 f"{self.path}: wrong assembly? {wrong} of the first {checked} records have a REF "
                 f"that is not at that place in {genome.path}, expected at most {limit:.0%}; name "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 from core.errors import ConfigError
@@ -55,9 +56,11 @@ def read_layout(path: Path, first: bytes, columns: Sequence[str]) -> Layout:
 
 
 def records(lines: Iterator[bytes], layout: Layout) -> Iterator[bytes]:
-    """VCF records; a row with too few cells passes as it is."""
+    """VCF records; a row with too few cells passes as it is. Lines with # before the first row are
+    no rows."""
     if layout.named:
         next(lines, None)
+    lines = dropwhile(lambda line: line.startswith(b"#"), lines)
     at = [layout.column[n] for n in _NEEDED]
     name = layout.column.get("id")
     for line in lines:

@@ -35,7 +35,7 @@ class VariantText:
 
     Attributes:
         header: VCF header lines with their endings, the #CHROM line last.
-        body: the record lines with their endings.
+        body: the record lines with their endings, without blank ones.
     """
 
     path: Path
@@ -63,13 +63,23 @@ def open_variants(path: Path, columns: Sequence[str] = ()) -> VariantText:
             f"{path}: holds sequence, not variants; config.scoring.saturate=all (or =contig, or "
             "=contig:start-end) scores every substitution of it"
         )
+    if columns and first.startswith(b"##fileformat"):
+        raise ConfigError(
+            f"{path}:1: config.scoring.columns names the columns of a table, found a VCF or BCF, "
+            "whose columns are known; leave config.scoring.columns out"
+        )
     if columns or not first.startswith(b"#"):
         table = variant_table.read_layout(path, first, columns)
         return VariantText(
-            path, variant_table.HEADER, lambda: variant_table.records(lines(), table)
+            path, variant_table.HEADER, lambda: variant_table.records(_not_blank(lines()), table)
         )
     _check_first_line(path, first)
-    return VariantText(path, _header(path, lines()), lambda: _after_header(lines()))
+    return VariantText(path, _header(path, lines()), lambda: _not_blank(_after_header(lines())))
+
+
+def _not_blank(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """A blank line is no record, and htslib neither indexes nor reads a file that has one."""
+    return filter(bytes.strip, lines)
 
 
 def _reader(path: Path) -> Callable[[], Iterator[bytes]]:
@@ -142,7 +152,8 @@ def _check_whole(path: Path) -> None:
 def _check_first_line(path: Path, line: bytes) -> None:
     if not line.startswith(b"##fileformat=VCF"):
         raise ConfigError(
-            f"{path}:1: found {_shown(line)}, expected ##fileformat=VCFv4.x; is it a VCF?"
+            f"{path}:1: found {_shown(line)}, expected ##fileformat=VCFv4.x; if it is a table, "
+            "give its columns in order, such as config.scoring.columns=[chrom,pos,id,ref,alt]"
         )
     if not _VERSION.match(line):
         raise ConfigError(

@@ -11,7 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FIXED_COLUMNS = 8
-OUR_TAGS = ("LS_EFFECT", "LS_SD", "LS_PROB", "LS_REASON", "LS_CSQ", "LS_WARNING")
+# Number and Type of every tag that scoring writes; the header's lines are made from this list, and
+# what an earlier scoring wrote is recognised by it.
+OUR_TAGS = {
+    "LS_EFFECT": ("A", "Float"),
+    "LS_LLR": ("A", "Float"),
+    "LS_SD": ("A", "Float"),
+    "LS_PROB": ("A", "Float"),
+    "LS_PERCENTILE": ("A", "Float"),
+    "LS_REASON": ("A", "String"),
+    "LS_CSQ": ("A", "String"),
+    "LS_WARNING": (".", "String"),
+}
 OUR_LINES = (
     *(f"##INFO=<ID={tag},".encode() for tag in OUR_TAGS),
     b"##source=longstrand",

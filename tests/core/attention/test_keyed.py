@@ -102,6 +102,42 @@ def test_a_suffix_of_queries_equals_the_full_pass(events: int) -> None:
     assert_same(gradients(out, tensors), gradients(full[:, query], tensors), tolerance=1e-5)
 
 
+REPEATS = {
+    "two": [50, 50],
+    "one of many": [*range(40, 50), 41],
+    "some of many": [*range(40, 50), 3, 41, 60, 41],
+    "as many again": [*range(N), *reversed(range(N))],
+    "one event": [50] * 40,
+    "backwards, thrice": list(range(N))[::-2] * 3,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("labels", [False, True], ids=["plain", "labelled"])
+@pytest.mark.parametrize("query", REPEATS.values(), ids=REPEATS)
+def test_an_event_may_be_asked_for_more_than_once(
+    query: list[int], labels: bool, dtype: torch.dtype
+) -> None:
+    """Each time with a query of its own, as if one after the other."""
+    (keys, times), (_, k, v, *kv) = stream(), leaves(dtype=dtype)
+    index, labelled = keyed_index(keys, times, 5, DELAY), (kv[0], kv[1]) if labels else None
+    q, tolerance = leaves(1, len(query), dtype)[0], 1e-9 if dtype == torch.float64 else 1e-5
+    used = [q, k, v, *kv] if labels else [q, k, v]
+
+    def ask(first: int, last: int) -> tuple[Tensor, Tensor]:
+        at = torch.tensor(query[first:last])
+        some = q[:, first:last]
+        return keyed_attend(some, k, v, index, labelled=labelled, query=at, return_lse=True)
+
+    for seen in (1, len(query)):  # of the outputs, by the loss
+        alone = [ask(at, at + 1) for at in range(len(query))]
+        expected, level = (torch.cat(one, 1) for one in zip(*alone, strict=True))
+        out, lse = ask(0, len(query))
+        assert_same([out, lse], [expected, level], tolerance)
+        twins = (gradients(x[:, :seen], used) for x in (out, expected))
+        assert_same(*twins, tolerance=tolerance)
+
+
 def test_queries_may_come_in_any_order() -> None:
     (keys, times), tensors = stream(), leaves(3)
     index, query = keyed_index(keys, times, None), torch.tensor([50, 3, 17])

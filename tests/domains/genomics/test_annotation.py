@@ -119,7 +119,7 @@ def test_genbank_slippage_join_reads_through_both_frames(tmp_path: Path) -> None
     path = tmp_path / "g.gb"
     write(record, path, "genbank")
     genome = read_genome(path)
-    slip, other = read_annotation(path, genome)
+    slip, other = read_annotation(path, genome).transcripts
     name = next(iter(genome.contigs))
     assert translate(genome.contigs[name], slip) == "MAKS*"
     assert slip.introns() == []
@@ -189,7 +189,7 @@ def test_sars2_genbank_has_both_frames_at_the_slippage_site(genomics_data: Path)
     )
     contig = "NC_045512.2"
     proteins = {
-        t.name: translate(reference.sequence(contig), t) for t in reference.transcripts[contig]
+        t.gene: translate(reference.sequence(contig), t) for t in reference.transcripts[contig]
     }
     assert all(p.count("*") == 1 and p.endswith("*") for p in proteins.values())
     assert len(proteins["S"]) == 1274

@@ -17,6 +17,7 @@ from core.errors import DataContractError, LongstrandError, TooFewLabelsError
 from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig, GenomicsData
 from domains.genomics.figures import pooled_metrics
+from domains.genomics.interval import rows_inside, write_intervals
 from domains.genomics.tokenizer import EffectTokenizer
 
 HLA = "HLA-A*01:01"
@@ -60,6 +61,19 @@ def test_seen_rows_are_found_in_another_file_and_under_another_name(tmp_path: Pa
     assert task.seen_rows(renamed, intervals).to_list() == [0]
     with pytest.raises(DataContractError, match="label_intervals holds 'card 7'"):
         task.seen_rows(other, ["card 7"])
+
+
+def test_all_bases_of_an_event_are_seen(tmp_path: Path) -> None:
+    genome = _source(tmp_path, LABELS).reference.genome
+    schema = {"row": pl.Int64, "chrom": pl.String, "pos": pl.Int64, "end": pl.Int64}
+    learned = pl.DataFrame(
+        [(0, "1", 2, 9), (1, "1", 4, None), (2, HLA, 0, 0)], schema=schema, orient="row"
+    )
+    intervals = write_intervals(learned, 1)
+    assert intervals == ["1:2-9", f"{HLA}:0-1"]
+    told = [(0, "1", 8, None), (1, "1", 9, None), (2, "1", 0, 3), (3, "1", 0, 2), (4, HLA, 0, None)]
+    others = pl.DataFrame(told, schema=schema, orient="row")
+    assert rows_inside(others, intervals, genome).to_list() == [0, 2, 4]
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -96,6 +96,35 @@ def test_a_table_without_names_is_refused_with_the_key_to_set(tmp_path: Path) ->
         _alleles(tmp_path, "c\t1\tA\tC\n", columns=["chrom", "pos", "ref"])
 
 
+@pytest.mark.parametrize("form", ["v.vcf", "v.vcf.gz", "v.bcf"])
+def test_columns_named_for_a_vcf_are_refused(tmp_path: Path, bundle: Path, form: str) -> None:
+    import pysam.bcftools
+
+    (tmp_path / "g.fa").write_text(f">c\n{'ACGT' * 30}\n")
+    (tmp_path / "v.vcf").write_text(HEADER + COLUMNS + _record(1, "A", "C"))
+    flag = {"v.vcf": "-Ov", "v.vcf.gz": "-Oz", "v.bcf": "-Ob"}[form]
+    given = tmp_path / form
+    if form != "v.vcf":
+        pysam.bcftools.view(flag, "-o", str(given), str(tmp_path / "v.vcf"), catch_stdout=False)
+    summary = run_score(
+        bundle,
+        given,
+        tmp_path / "out.vcf",
+        data={"source": "files", "fasta": str(tmp_path / "g.fa"), "annotation": None},
+        scoring={"columns": ["chrom", "pos", "id", "ref", "alt"]},
+    )
+    assert summary["exit_code"] == 2 and "leave config.scoring.columns out" in summary["error"]
+    assert not (tmp_path / "out.vcf").exists()
+
+
+def test_a_commented_line_of_names_leads_to_the_key_that_reads_the_table(tmp_path: Path) -> None:
+    table = "#CHROM\tPOS\tREF\tALT\nc\t1\tA\tC\n"
+    with pytest.raises(ConfigError, match=r"if it is a table.*config\.scoring\.columns=\[chrom"):
+        _alleles(tmp_path, table)
+    told = _alleles(tmp_path, table, columns=["chrom", "pos", "ref", "alt"])
+    assert [(a["record"], a["reason"]) for a in told] == [(0, "SCORED")]
+
+
 def test_the_unseen_and_the_damaged_have_reasons(tmp_path: Path) -> None:
     records = _record(1, "A", "C,<*>,<NON_REF>,*,<DEL>") + _record(2, "Q", "A")
     records += _record(10**19, "A", "C") + "c\t3\n"
@@ -130,7 +159,20 @@ def test_another_assembly_is_noticed_before_scoring(tmp_path: Path) -> None:
         _alleles(tmp_path, HEADER + COLUMNS + "".join(wrong[:10] + rows[10:]))
     assert len(_alleles(tmp_path, HEADER + COLUMNS + "".join(wrong[:6] + rows[6:]))) == 30
     assert len(_alleles(tmp_path, HEADER + COLUMNS + "".join(wrong), most_mismatches=1.0)) == 30
-    assert len(_alleles(tmp_path, HEADER + COLUMNS + "".join(wrong[:19]))) == 19
+
+
+@pytest.mark.parametrize("n", [3, 18])
+def test_a_short_file_is_of_another_assembly_where_every_record_says_so(
+    tmp_path: Path, n: int
+) -> None:
+    wrong = "".join(_record(4 * i + 1, "C", "G") for i in range(n))
+    with pytest.raises(ConfigError, match=rf"wrong assembly\? {n} of the first {n}"):
+        _alleles(tmp_path, HEADER + COLUMNS + _record(1, "A", "C", "elsewhere") + wrong)
+    right = _record(2, "C", "G")
+    assert len(_alleles(tmp_path, HEADER + COLUMNS + right + wrong)) == n + 1
+    assert len(_alleles(tmp_path, HEADER + COLUMNS + wrong, most_mismatches=1.0)) == n
+    two = HEADER + COLUMNS + _record(1, "C", "G") + _record(5, "C", "G")
+    assert len(_alleles(tmp_path, two)) == 2
 
 
 def test_a_contig_twice_in_a_fasta_is_refused(tmp_path: Path) -> None:

@@ -31,14 +31,16 @@ LENGTH = 20_000
 
 
 def _text(path: Path) -> list[list[bytes]]:
-    """Cells of the records, read without the code under test; none where it is no text."""
+    """Cells of the records, read without the code under test; none where it is no text. Blank lines
+    are no records."""
     raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)
         except EOFError:
             return []
-    return [line.split(b"\t") for line in raw.splitlines() if not line.startswith(b"#")]
+    lines = [line for line in raw.splitlines() if line.strip() and not line.startswith(b"#")]
+    return [line.split(b"\t") for line in lines]
 
 
 def _alleles(path: Path) -> int:

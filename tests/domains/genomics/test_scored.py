@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,35 @@ def test_parquet_has_the_scores_of_the_vcf_with_keys(tmp_path: Path, scored: Any
         table["effect"].drop_nulls().to_list(), rel=1e-5
     )
     assert table["consequence"][0] == "start_lost"
+
+
+def test_contigs_have_the_md5_that_samtools_tells(
+    tmp_path: Path, bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import pysam.samtools
+
+    bases = "acgtNNRYkACGT" * 9
+    (tmp_path / "g.fa").write_text(f">chr1 of a test\n{bases}\n>2\n{bases[::-1]}\n>3\nACGT\n")
+    told = str(pysam.samtools.dict(str(tmp_path / "g.fa")))
+    expected = [line.split("M5:")[1].split("\t")[0] for line in told.splitlines()[1:]]
+    contigs = [
+        "<ID=1,length=117>",
+        '<length=117,ID=2,note="a">',
+        f"<ID=3,md5={'0' * 32}>",
+        "<ID=4>",
+    ]
+    header = ["##fileformat=VCFv4.3", *(f"##contig={c}" for c in contigs)]
+    header.append("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
+    (tmp_path / "in.vcf").write_text("\r\n".join([*header, "1\t1\t.\tA\tC\t.\t.\t."]) + "\r\n")
+    data = {"source": "files", "fasta": str(tmp_path / "g.fa"), "annotation": None}
+    run_score(bundle, tmp_path / "in.vcf", tmp_path / "out.vcf", data=data)
+    lines = (tmp_path / "out.vcf").read_bytes().decode().split("\r\n")
+    assert lines[1:5] == [
+        f"##contig=<ID=1,length=117,md5={expected[0]}>",
+        f'##contig=<length=117,ID=2,note="a",md5={expected[1]}>',
+        *header[3:5],
+    ]
+    whole = hashlib.md5("".join(expected).encode(), usedforsecurity=False).hexdigest()
+    assert f"##longstrandReferenceMd5={whole}" in lines
+    warned = [record.getMessage() for record in caplog.records if "md5" in record.getMessage()]
+    assert len(warned) == 1 and f"expected {expected[2]}" in warned[0]
