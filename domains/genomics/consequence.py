@@ -169,6 +169,6 @@ def _text(call: _Call, pos: int, ref: str, alt: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Without what separates something in INFO (VCF 4.3 section 1.2, and our own `|` and `/`)."""
+    """Without what separates transcripts and their parts; a writer codes what INFO cannot hold."""
     plain = text.removeprefix("transcript:").removeprefix("gene:")
-    return "".join(f"%{ord(c):02X}" if c in "%;=,|/ \t" else c for c in plain)
+    return "".join(f"%{ord(c):02X}" if c in "%|/" else c for c in plain)

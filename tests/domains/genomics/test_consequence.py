@@ -71,7 +71,7 @@ EXPECTED = [
     "5_prime_UTR_variant|ABC1|T1|c.-2C>A|",
     "start_lost|ABC1|T1|c.1A>C|p.Met1?",
     "stop_gained&splice_region_variant|ABC1|T1|c.4A>T|p.Lys2Ter",
-    "splice_region_variant&synonymous_variant|ABC1|T1|c.6A>G|p.Lys2%3D",
+    "splice_region_variant&synonymous_variant|ABC1|T1|c.6A>G|p.Lys2=",
     "splice_donor_variant|ABC1|T1|c.6+1G>A|",
     "splice_region_variant|ABC1|T1|c.6+6C>T|",
     "stop_lost|ABC1|T1|c.10T>C|p.Ter4GlnextTer?",
