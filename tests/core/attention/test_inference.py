@@ -63,13 +63,13 @@ def test_training_after_inference_is_as_without(
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_no_tensor_of_inference_mode_outlives_its_call(backend: str) -> None:
     start_afresh()
-    given = [x.detach() for x in inputs(N, dtype=torch.float32, size=16)]
+    q, k, v = (x.detach() for x in inputs(N, dtype=torch.float32, size=16))
     limits = (None, packed_and_padded(N), some_empty(N))
     for pattern in KINDS.values():
         with torch.inference_mode():
             plan = pattern.plan(range(N), range(N))
             for bounds in limits:
-                attend(*given, plan, bounds, backend=backend)
+                attend(q, k, v, plan, bounds, backend=backend)
     assert not inference_tensors()
 
 

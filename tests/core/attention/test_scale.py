@@ -21,15 +21,16 @@ def test_any_scale_gives_the_reference(
     pattern: Pattern, dtype: torch.dtype, size: int, close: float
 ) -> None:
     plan = pattern.plan(range(N), range(N))
-    given = list(inputs(N, dtype=dtype, size=size))
-    exact = [x.detach().double().requires_grad_() for x in given]
+    given = inputs(N, dtype=dtype, size=size)
+    q, k, v = (x.detach().double().requires_grad_() for x in given)
     for bounds in (None, packed_and_padded(N), some_empty(N)):
         for scale in SCALES:
-            options = {"scale": scale, "return_lse": True}
-            out, lse = attend(*exact, plan, bounds, backend="reference", **options)
-            expected = [out, lse, *gradients(out, exact)]
-            out, lse = attend(*given, plan, bounds, backend="cpu", **options)
-            found = [x.double() for x in (out, lse, *gradients(out, given))]
+            out, lse = attend(
+                q, k, v, plan, bounds, backend="reference", scale=scale, return_lse=True
+            )
+            expected = [out, lse, *gradients(out, [q, k, v])]
+            out, lse = attend(*given, plan, bounds, backend="cpu", scale=scale, return_lse=True)
+            found = [x.double() for x in (out, lse, *gradients(out, [*given]))]
             assert_same(found, expected, close)
 
 
