@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from core.attention.static import lasting, unknown
 from core.errors import ConfigError
 
 _FEW, _LONG = 8, 2  # stretches of a block, and places of a stretch
@@ -90,6 +91,7 @@ class Pick:
         return self.table.shape[1]
 
     @cached_property
+    @lasting()
     def slots(self) -> tuple[Tensor, int, int]:
         """The same places as stretches: the first of each, int64 [C, S], their length, and how far
         apart the places of one lie."""
@@ -234,13 +236,16 @@ class KeyBlocks:
         return min(self.size, self.keys)
 
     @cached_property
+    @lasting()
     def _starts(self) -> Tensor:
         return self.first.clamp(0, self.keys - self.taken)
 
     @cached_property
     def ragged(self) -> bool:
-        """Whether some place holds no key of its slot."""
-        return self.taken < self.size or bool((self._starts != self.first).any())
+        """Whether some place holds no key of its slot, as far as a trace knows."""
+        if self.taken < self.size or unknown(self.first):
+            return True
+        return bool((self._starts != self.first).any())
 
     def index(self) -> Tensor:
         """int32 [C, width] or [G, C, width], -1 where there is no key."""

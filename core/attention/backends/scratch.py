@@ -8,6 +8,8 @@ import threading
 import torch
 from torch import Tensor
 
+from core.attention.static import lasting
+
 _KEPT = 1 << 21  # numbers; more is rare, and given back
 
 
@@ -26,8 +28,9 @@ def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     kept: those of a trace hold no numbers, and those of this process don't belong in a program.
     """
     size = math.prod(shape)
-    if size > _KEPT or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or size > _KEPT:
         return torch.empty(shape, dtype=dtype)
     if (name, dtype) not in _scratch.buffers:
-        _scratch.buffers[name, dtype] = torch.empty(_KEPT, dtype=dtype)
+        with lasting():
+            _scratch.buffers[name, dtype] = torch.empty(_KEPT, dtype=dtype)
     return _scratch.buffers[name, dtype][:size].view(shape)
