@@ -17,7 +17,7 @@ from domains.genomics.config import GenomicsConfig
 from domains.genomics.fact_scale import FactScale
 from domains.genomics.figures import pooled_metrics, report_panels
 from domains.genomics.finite import require_finite
-from domains.genomics.floor import damaging_direction, floors_of
+from domains.genomics.floor import UNTRAINED, damaging_direction, floors_of, frame_of, untrained
 from domains.genomics.interval import SEQUENCE, rows_inside, write_intervals
 from domains.genomics.purge import Purge
 from domains.genomics.retraining import challenge, effect_yardstick
@@ -221,9 +221,14 @@ class EffectTask:
     def parts(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
         return []
 
-    def floors(self, source: LabelledSource, fold: Fold) -> Mapping[str, pl.DataFrame]:
-        """`position_knn` and, with an annotation, `consequence_rank` on the test rows."""
-        return floors_of(source, fold)
+    def floors(
+        self, source: LabelledSource, fold: Fold, encoder: EncoderConfig
+    ) -> Mapping[str, pl.DataFrame]:
+        """`position_knn`, `kmer`, `untrained` and, with an annotation, `consequence_rank` on the
+        test rows."""
+        tokenizer, module = untrained(self, source, fold.train, encoder)
+        told = self.predict(module, source, tokenizer, fold.test)["raw"]
+        return {**floors_of(source, fold), UNTRAINED: frame_of(source, fold, told.to_numpy())}
 
     def label_intervals(self, source: LabelledSource, fold: Fold) -> list[str]:
         """`contig:start-end` (0-based, half-open) of the labels that training and calibration
