@@ -1,7 +1,11 @@
-"""A command with all the processes that it starts, timed and weighed (Linux)."""
+"""A command with all the processes that it starts, timed and weighed, or killed (Linux)."""
 
 from __future__ import annotations
 
+import json
+import os
+import select
+import signal
 import subprocess
 import threading
 import time
@@ -46,6 +50,51 @@ def run_measured(command: Sequence[str], folder: Path) -> Ran:
     if process.returncode:
         raise LongstrandError(f"{' '.join(command)}: exit {process.returncode}: {said[-2000:]}")
     return Ran(out.strip().splitlines()[-1], said, seconds, peaks[0] / 1e6)
+
+
+def run_killed(command: Sequence[str], folder: Path, parts: int, rest: float) -> float:
+    """SIGKILL to a scoring and to all that it started; the seconds that it had.
+
+    Args:
+        parts: so many partitions have been scored then, by its log.
+        rest: seconds from there on, at most, so that it dies while it works on the next one.
+
+    Raises:
+        LongstrandError: it had ended by then.
+    """
+    began = time.perf_counter()
+    # A session of its own is a group of processes that one signal reaches.
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    said, scored = list[str](), 0
+    try:
+        while scored < parts and (line := process.stderr.readline()):
+            said.append(line)
+            scored += '"message": "scored"' in line
+        # The next part may be done before: then at once.
+        select.select([process.stderr], [], [], rest)
+    finally:
+        # It is waited for below, so that the group is there still where it has ended.
+        os.killpg(process.pid, signal.SIGKILL)
+        seconds = time.perf_counter() - began
+        process.communicate()
+    if process.returncode != -signal.SIGKILL:
+        told = f"exit {process.returncode} after {scored} of {parts} parts, expected to kill it"
+        raise LongstrandError(f"{' '.join(command)}: {told}: {''.join(said)[-2000:]}")
+    return seconds
+
+
+def stage_seconds(said: str) -> dict[str, float]:
+    """Seconds of each stage that is done, from a command's log."""
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    return {line["stage"]: line["seconds"] for line in lines if line.get("state") == "done"}
 
 
 def tree_bytes(pid: int) -> int:

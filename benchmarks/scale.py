@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import run_measured
+from benchmarks.processes import run_measured, stage_seconds
 from benchmarks.results import chosen, folder, listed, machine, start, table, write
 from benchmarks.scale_jobs import JOBS, QUICK, ROOT, Scoring, Sizes
 from core.errors import LongstrandError
@@ -68,7 +68,7 @@ def measure(name: str, job: Scoring, settings: Settings, work: Path) -> Iterator
             arguments = [f"bundle={job.bundle}", f"input={job.input}", f"output={output}"]
             arguments += [f"engine={engine}", f"engine.workers={workers}"]
             ran = run_measured([sys.executable, "-m", "pipelines.score", *arguments], ROOT)
-            summary = json.loads(ran.last_line)
+            summary, seconds = json.loads(ran.last_line), stage_seconds(ran.said)
             digests.add(hashlib.sha256(output.read_bytes()).hexdigest())
             if len(digests) > 1:
                 raise LongstrandError(f"{name}: engine={engine} workers={workers} gave other bytes")
@@ -81,16 +81,9 @@ def measure(name: str, job: Scoring, settings: Settings, work: Path) -> Iterator
                 "per_second": summary["rows"] / ran.seconds,
                 "peak_mb": ran.peak_mb,
                 "partitions": summary["partitions"],
-                **_stages(ran.said),
+                **{stage: seconds[stage] for stage in STAGES},
                 "sha256": digests.copy().pop(),
             }
-
-
-def _stages(said: str) -> Row:
-    """Seconds of each stage, from the command's log."""
-    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    ends = {line["stage"]: line["seconds"] for line in lines if line.get("state") == "done"}
-    return {stage: ends[stage] for stage in STAGES}
 
 
 def cluster(rows: list[Row]) -> Iterator[Row]:

@@ -8,11 +8,12 @@ from core.errors import ConfigError, DataContractError
 from domains.genomics.contig import GENBANK, Genome
 from domains.genomics.genbank import read_genbank
 from domains.genomics.gene_lines import read_gff3, read_gtf
-from domains.genomics.transcript import Transcript
+from domains.genomics.transcript import Annotation
 
 
-def read_annotation(path: Path, genome: Genome) -> list[Transcript]:
-    """Gene models on the contigs of `genome`; features of other contigs are left out.
+def read_annotation(path: Path, genome: Genome) -> Annotation:
+    """Gene models on the contigs of `genome`, and which of these the file mentions; features of
+    other contigs are left out.
 
     Raises:
         ConfigError: missing file, unknown format, or no feature on any contig of the FASTA.
@@ -37,9 +38,9 @@ def read_annotation(path: Path, genome: Genome) -> list[Transcript]:
     return _on_genome(path, found, genome)
 
 
-def _on_genome(path: Path, found: list[Transcript], genome: Genome) -> list[Transcript]:
+def _on_genome(path: Path, found: Annotation, genome: Genome) -> Annotation:
     kept = []
-    for transcript in found:
+    for transcript in found.transcripts:
         contig = genome.resolve(transcript.contig)
         if contig is None:
             continue
@@ -52,10 +53,11 @@ def _on_genome(path: Path, found: list[Transcript], genome: Genome) -> list[Tran
         transcript.contig = contig
         kept.append(transcript)
     if not kept:
-        theirs = ", ".join(sorted({t.contig for t in found})[:3]) or "none"
+        theirs = ", ".join(sorted({t.contig for t in found.transcripts})[:3]) or "none"
         ours = ", ".join(list(genome.contigs)[:3])
         raise ConfigError(
             f"{path}: no gene lies on a contig of {genome.path} (contigs {theirs} here, {ours} "
             "there); map the names with data.contig_alias"
         )
-    return kept
+    resolved = {genome.resolve(name) for name in found.contigs}
+    return Annotation(kept, {name for name in resolved if name is not None})

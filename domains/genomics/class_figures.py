@@ -27,7 +27,8 @@ def class_metrics(
     """`macro_<figure>`, the mean over the consequences, and the figure of each, named in
     `protocol`; the figure is the first of `kind`.
 
-    A consequence counts with 20 alleles or more whose labels differ. Intervals are as in
+    A consequence counts with 20 alleles or more whose labels differ; alleles without one (null)
+    are left out. Intervals are as in
     `pooled_metrics`; a class that lies in one group resamples its alleles, and says so.
 
     Args:
@@ -38,7 +39,7 @@ def class_metrics(
     """
     column = "score" if "score" in predictions.columns else "raw"
     name, figure = next(iter(FIGURES[kind].items()))
-    frame = predictions.sort("group", "row")
+    frame = predictions.drop_nulls("consequence").sort("group", "row")
     label, score = frame["label"].to_numpy(), frame[column].to_numpy()
     group = frame["group"].rank("dense").to_numpy().astype(np.int64) - 1
     terms = frame["consequence"].to_numpy()

@@ -67,11 +67,18 @@ def consequences(caller: ConsequenceCaller, alleles: pl.DataFrame) -> pl.DataFra
     Returns:
         key, consequence (the gravest term over all transcripts), csq: for each transcript
         `term&term|gene|transcript|c.|p.`, gravest first, joined by `/`; ordered as `alleles`.
+        Both are null on contigs that the annotation does not mention.
     """
     calls = caller.call(alleles)
     transcripts = numbered(caller.reference)
-    gravest, told = [], []
-    for key, pos, ref, alt in alleles.select("key", "pos", "ref", "alt").iter_rows():
+    columns = alleles.select("key", "contig", "pos", "ref", "alt")
+    gravest: list[str | None] = []
+    told: list[str | None] = []
+    for key, contig, pos, ref, alt in columns.iter_rows():
+        if contig not in caller.reference.annotated:
+            gravest.append(None)
+            told.append(None)
+            continue
         found = _calls(calls.get(key, ()), transcripts, pos, len(ref))
         gravest.append(_TERMS[found[0].terms[0]][0] if found else INTERGENIC)
         told.append("/".join(_text(c, pos, ref, alt) for c in found) or f"{INTERGENIC}||||")
@@ -119,7 +126,7 @@ def plain_alleles(reference: Reference, alleles: pl.DataFrame) -> pl.DataFrame:
 
 
 def rank_of(terms: pl.Series) -> pl.Series:
-    """float64 gravity of terms: intron 0, synonymous 1, missense 3, stop gained 6."""
+    """float64 gravity of terms: intron 0, synonymous 1, missense 3, stop gained 6; null of null."""
     return terms.replace_strict(_RANK, return_dtype=pl.Float64)
 
 
@@ -162,6 +169,6 @@ def _text(call: _Call, pos: int, ref: str, alt: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Without what separates something in INFO (VCF 4.3 section 1.2, and our own `|` and `/`)."""
+    """Without what separates transcripts and their parts; a writer codes what INFO cannot hold."""
     plain = text.removeprefix("transcript:").removeprefix("gene:")
-    return "".join(f"%{ord(c):02X}" if c in "%;=,|/ \t" else c for c in plain)
+    return "".join(f"%{ord(c):02X}" if c in "%|/" else c for c in plain)

@@ -2,8 +2,9 @@
 
 csq crashes on some files and refuses others, so it gets none of the user's: a sites-only VCF with
 one plain allele a record, a GFF3 written from the transcripts that were read (GTF and GenBank
-included) and the FASTA's contigs, and it runs in a process of its own. `-l` keeps neighbours in a
-codon apart; `--force` is never given: it turned coding variants into intronic ones.
+included) and the FASTA's contigs, and it runs in a process of its own. Contigs go by number there:
+csq cannot read some names that a FASTA may have (`a,b`), and calls come back by key. `-l` keeps
+neighbours in a codon apart; `--force` is never given: it turned coding variants into intronic ones.
 """
 
 from __future__ import annotations
@@ -89,19 +90,20 @@ def numbered(reference: Reference) -> list[Transcript]:
 def _write_fasta(reference: Reference, contigs: Sequence[str], path: Path) -> None:
     letters = np.frombuffer(BASES.encode(), dtype=np.uint8)
     with path.open("wb") as f:
-        for name in contigs:
-            f.write(f">{name}\n".encode() + letters[reference.sequence(name)].tobytes() + b"\n")
+        for i, name in enumerate(contigs):
+            f.write(f">{i}\n".encode() + letters[reference.sequence(name)].tobytes() + b"\n")
 
 
 def _write_genes(reference: Reference, contigs: Sequence[str], path: Path) -> None:
+    order = {name: i for i, name in enumerate(contigs)}
     with path.open("w", newline="\n") as f:
         f.write("##gff-version 3\n")
         for number, transcript in enumerate(numbered(reference)):
-            if transcript.contig in contigs:
-                f.writelines(_gene_lines(number, transcript))
+            if transcript.contig in order:
+                f.writelines(_gene_lines(order[transcript.contig], number, transcript))
 
 
-def _gene_lines(number: int, t: Transcript) -> list[str]:
+def _gene_lines(contig: int, number: int, t: Transcript) -> list[str]:
     biotype = "protein_coding" if t.cds else "lincRNA"
     whole = (t.exons[0][0], t.exons[-1][1])
     told = f"ID=gene:g{number};Name={number};biotype={biotype}"
@@ -117,7 +119,7 @@ def _gene_lines(number: int, t: Transcript) -> list[str]:
     rows += [(kind, span, ".", parent) for kind, span in _untranslated(t)]
     sign = "+" if t.strand > 0 else "-"
     return [
-        f"{t.contig}\tlongstrand\t{kind}\t{a + 1}\t{b}\t.\t{sign}\t{phase}\t{told}\n"
+        f"{contig}\tlongstrand\t{kind}\t{a + 1}\t{b}\t.\t{sign}\t{phase}\t{told}\n"
         for kind, (a, b), phase, told in rows
     ]
 
@@ -141,15 +143,14 @@ def _write_sites(
 ) -> None:
     order = {name: i for i, name in enumerate(contigs)}
     rank = pl.col("contig").replace_strict(order, return_dtype=pl.Int64)
-    ordered = alleles.sort(rank, "pos", "key").select(
-        "contig", pl.col("pos") + 1, "key", "ref", "alt"
-    )
+    ordered = alleles.with_columns(rank.alias("contig")).sort("contig", "pos", "key")
+    rows = ordered.select("contig", pl.col("pos") + 1, "key", "ref", "alt").iter_rows()
     with path.open("w", newline="\n") as f:
         f.write("##fileformat=VCFv4.3\n")
-        for name in contigs:
-            f.write(f"##contig=<ID={name},length={len(reference.sequence(name))}>\n")
+        for i, name in enumerate(contigs):
+            f.write(f"##contig=<ID={i},length={len(reference.sequence(name))}>\n")
         f.write("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n")
-        f.writelines(f"{c}\t{p}\t{k}\t{r}\t{a}\t.\t.\t.\n" for c, p, k, r, a in ordered.iter_rows())
+        f.writelines(f"{c}\t{p}\t{k}\t{r}\t{a}\t.\t.\t.\n" for c, p, k, r, a in rows)
 
 
 def _read(path: Path) -> dict[int, list[str]]:

@@ -22,7 +22,8 @@ NEIGHBOURS = 5
 
 def floors_of(source: LabelledSource, fold: Fold) -> dict[str, pl.DataFrame]:
     """What each floor but the untrained network tells of the fold's test rows, as `frame_of` has
-    it; without an annotation there is no `consequence_rank`."""
+    it; where no consequence is known there is no `consequence_rank`, where some are not known they
+    have the mean rank of those that are."""
     train, test = source.select(fold.train), source.select(fold.test)
     classes = source.config.data.label_kind == "classification"
     predicted = {
@@ -33,7 +34,10 @@ def floors_of(source: LabelledSource, fold: Fold) -> dict[str, pl.DataFrame]:
     if known is not None:
         rank_train, rank_test = (_ranks(known, rows) for rows in (train, test))
         sign = _sign(rank_train, train["label"].to_numpy()) or 1
-        predicted["consequence_rank"] = sign * rank_test
+        ranks = rank_of(known["consequence"]).drop_nulls().to_numpy()
+        if len(ranks):
+            told = np.where(np.isnan(rank_test), ranks.mean(), rank_test)
+            predicted["consequence_rank"] = sign * told
     return {name: frame_of(source, fold, raw) for name, raw in predicted.items()}
 
 
@@ -98,7 +102,7 @@ def _nearest_mean(known: np.ndarray, label: np.ndarray, pos: np.ndarray) -> np.n
 
 
 def _ranks(consequences: pl.DataFrame, rows: pl.DataFrame) -> np.ndarray:
-    """float64 [n] gravity of the consequence of each row."""
+    """float64 [n] gravity of the consequence of each row, nan where it is not known."""
     joined = rows.select("row").join(consequences, on="row", how="left", maintain_order="left")
     return rank_of(joined["consequence"]).to_numpy()
 
@@ -111,6 +115,8 @@ def damaging_direction(source: LabelledSource, rows: pl.DataFrame) -> int:
 
 
 def _sign(rank: np.ndarray, label: np.ndarray) -> int:
+    known = ~np.isnan(rank)
+    rank, label = rank[known], label[known]
     if len(rank) < 2 or np.ptp(rank) == 0 or np.ptp(label) == 0:
         return 0
     return 1 if cast(Any, spearmanr(rank, label)).statistic >= 0 else -1

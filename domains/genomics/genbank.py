@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import DataContractError
-from domains.genomics.transcript import Span, Transcript, introns_of, merged
+from domains.genomics.transcript import Annotation, Span, Transcript, introns_of, merged
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class _Feature:
         return self.told.get(qualifier, "")
 
 
-def read_genbank(path: Path) -> list[Transcript]:
+def read_genbank(path: Path) -> Annotation:
     """A transcript for each CDS, in the order of the file.
 
     Its name is the transcript_id, else the protein_id, the locus_tag or the gene, with a number
@@ -50,7 +50,7 @@ def read_genbank(path: Path) -> list[Transcript]:
     found = [transcript for record in records for transcript in _transcripts(record)]
     for transcript, name in zip(found, _unlike([t.name for t in found]), strict=True):
         transcript.name = name
-    return found
+    return Annotation(found, {record.id for record in records})
 
 
 def _transcripts(record: Any) -> list[Transcript]:

@@ -13,17 +13,19 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from core.errors import DataContractError
-from domains.genomics.transcript import Transcript, merged
+from domains.genomics.transcript import Annotation, Transcript, merged
 
 
-def read_gff3(path: Path) -> list[Transcript]:
+def read_gff3(path: Path) -> Annotation:
     """Raises DataContractError for a malformed line or phases that do not add up."""
-    return _named(_assemble(path, _lines(path, _gff3_parents), True), _gff3_genes(path))
+    found = _named(_assemble(path, _lines(path, _gff3_parents), True), _gff3_genes(path))
+    return Annotation(found, _contigs(path))
 
 
-def read_gtf(path: Path) -> list[Transcript]:
+def read_gtf(path: Path) -> Annotation:
     """Raises DataContractError for a malformed line or phases that do not add up."""
-    return _named(_assemble(path, _lines(path, _gtf_parents), False), _gtf_genes(path))
+    found = _named(_assemble(path, _lines(path, _gtf_parents), False), _gtf_genes(path))
+    return Annotation(found, _contigs(path))
 
 
 def _named(transcripts: list[Transcript], genes: dict[str, str]) -> list[Transcript]:
@@ -73,6 +75,19 @@ def _attributes(path: Path) -> Iterator[str]:
         cells = line.rstrip("\r\n").split("\t")
         if len(cells) == 9 and not line.startswith("#"):
             yield cells[8]
+
+
+def _contigs(path: Path) -> set[str]:
+    """Those of all features, of whatever type, and of all ##sequence-region lines."""
+    found = set()
+    for line in _text(path):
+        if line.startswith("##FASTA"):
+            break
+        if line.startswith("##sequence-region"):
+            found.update(line.split()[1:2])
+        elif line.strip() and not line.startswith("#"):
+            found.add(line.partition("\t")[0])
+    return found
 
 
 def _gff3_genes(path: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The floor `kmer`: a linear model of the k-mers around a substitution and its alternative base.
 
-A linear model of k-mers is the usual first thing to try on sequence (gkm-SVM, Ghandi et al. 2014, is
-its refined form).
+A linear model of k-mers is the usual first thing to try on sequence (its refined form: gkm-SVM,
+Ghandi et al. 2014).
 """
 
 from __future__ import annotations

@@ -58,14 +58,15 @@ class Percentiles:
 
 def random_events(editor: Editor, kind: Kind, count: int, longest: int) -> list[Event]:
     """`count` events that lose and gain as many bases as `kind` says; none where there is not
-    enough room, or no gene by which to tell where room is. What comes in is the sequence of other
-    such places."""
+    enough room, or no gene by which to tell where room is: a contig that the annotation does not
+    mention may have genes anywhere. What comes in is the sequence of other such places."""
     reference = editor.reference
     if not reference.transcripts:
         return []
     draw = np.random.default_rng(kind)
     contigs = reference.genome.contigs
-    names, lengths = list(contigs), np.array([len(s) for s in contigs.values()])
+    names = [name for name in contigs if name in reference.annotated]
+    lengths = np.array([len(contigs[name]) for name in names])
     lost, gained = kind
     out: list[Event] = []
     for _ in range(TRIES * count):

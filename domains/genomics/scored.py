@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from domains.genomics.variant_file import VariantFile
 
 NOT_INDEXED = "NOT_INDEXED_UNSORTED"
+# What a value of INFO may not hold (VCF 4.3 section 1.2); "%" is coded by whoever made the value.
+_CODED = str.maketrans({c: f"%{ord(c):02X}" for c in ";=, \t"})
 TBI_LIMIT = 2**29  # bases; beyond it only a CSI index can point (SAM specification, section 5)
 
 
@@ -160,7 +162,10 @@ def _tags(record: dict[str, Any], columns: Mapping[str, str]) -> bytes:
 
 
 def _values(values: list[Any]) -> str:
-    return ",".join("." if v is None else v if isinstance(v, str) else f"{v:.6g}" for v in values)
+    return ",".join(
+        "." if v is None else v.translate(_CODED) if isinstance(v, str) else f"{v:.6g}"
+        for v in values
+    )
 
 
 def _index(path: Path, order: _Order) -> Path | None:

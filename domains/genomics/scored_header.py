@@ -42,7 +42,8 @@ def header_lines(
         text = (
             f"Consequence by bcftools csq with genetic code {config.data.genetic_code}, gravest "
             "transcript first and transcripts apart by /: "
-            "term&term|gene|transcript|coding change|protein change"
+            "term&term|gene|transcript|coding change|protein change; . on a contig that the "
+            "annotation does not mention"
         )
         lines.append(info("LS_CSQ", text))
         text = (

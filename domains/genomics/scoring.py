@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from domains.genomics.model import EffectEnsemble, EffectModule
     from domains.genomics.tile import Network
     from domains.genomics.variant_file import VariantFile
+
+NOT_ANNOTATED = "CONTIG_NOT_ANNOTATED"
 
 
 class AlleleScorer:
@@ -149,16 +153,34 @@ class AlleleScorer:
     def write(self, scored: Iterator[pl.DataFrame], out: Path) -> Summary:
         """Write `out` under a temporary name, then rename: Parquet where the name ends in
         .parquet, bigWig in .bw, else VCF (bgzip and an index where it ends in .gz or .bgz).
-        Records keep their order and every byte outside our INFO tags."""
+        Records keep their order and every byte outside our INFO tags. The summary also tells how
+        many alleles lie on contigs that the annotation does not mention."""
         self.check(out)
         if is_bigwig(out):
             return write_bigwig(scored, self.source.reference.genome, out, self.table[0])
+        lacking: Counter[str] = Counter()
+        counted = self._counted(scored, lacking)
         if out.suffix == ".parquet":
-            return write_table(scored, self.header_lines(), out, self.table)
-        columns = {**self.tags, "LS_REASON": "reason"}
-        if self.caller is not None:
-            columns["LS_CSQ"] = "csq"
-        return write_scored(self.source, self.header_lines(), scored, out, columns)
+            summary = write_table(counted, self.header_lines(), out, self.table)
+        else:
+            columns = {**self.tags, "LS_REASON": "reason"}
+            if self.caller is not None:
+                columns["LS_CSQ"] = "csq"
+            summary = write_scored(self.source, self.header_lines(), counted, out, columns)
+        return replace(summary, reasons={**summary.reasons, **lacking})
+
+    def _counted(
+        self, scored: Iterator[pl.DataFrame], lacking: Counter[str]
+    ) -> Iterator[pl.DataFrame]:
+        """`scored`; counts in `lacking` the alleles whose consequence nobody knows."""
+        reference = self.source.reference
+        for frame in scored:
+            if self.caller is not None:
+                for chrom, alleles in frame["chrom"].drop_nulls().value_counts().iter_rows():
+                    contig = reference.genome.resolve(chrom)
+                    if contig is not None and contig not in reference.annotated:
+                        lacking[NOT_ANNOTATED] += alleles
+            yield frame
 
     @property
     def required(self) -> Sequence[str]:

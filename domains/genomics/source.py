@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,12 +22,18 @@ from domains.genomics.fact import FactSheet
 from domains.genomics.genetic_code import STANDARD
 from domains.genomics.split import with_groups
 from domains.genomics.track import Track, read_track
-from domains.genomics.transcript import Transcript
+from domains.genomics.transcript import Annotation, Transcript
 
 
 class Reference:
     """Genome, annotation, the genetic code by which its codons are read, and tracks; channels and
-    codon sites of a contig are made when first asked for."""
+    codon sites of a contig are made when first asked for.
+
+    Attributes:
+        transcripts: contig -> its gene models, of contigs that have any.
+        annotated: contigs of which the annotation tells something, be it that no gene is there;
+            of others nothing is known.
+    """
 
     def __init__(
         self,
@@ -35,6 +41,7 @@ class Reference:
         transcripts: Sequence[Transcript],
         tracks: Sequence[Track] = (),
         genetic_code: int = STANDARD,
+        annotated: Collection[str] = (),
     ) -> None:
         self.genome, self.tracks, self.genetic_code = genome, tracks, genetic_code
         extra = [name for track in tracks for name in track.channel_names]
@@ -42,6 +49,7 @@ class Reference:
         self.transcripts: dict[str, list[Transcript]] = {}
         for transcript in transcripts:
             self.transcripts.setdefault(transcript.contig, []).append(transcript)
+        self.annotated = frozenset(self.transcripts) | frozenset(annotated)
         self._channels: dict[str, np.ndarray] = {}
         self._sites: dict[str, np.ndarray] = {}
         self._facts: dict[str, FactSheet] = {}
@@ -83,9 +91,9 @@ def open_reference(data: GenomicsData) -> Reference:
     annotated = data.annotation
     if annotated is None and Path(data.fasta).suffix in GENBANK:
         annotated = data.fasta
-    transcripts = read_annotation(Path(annotated), genome) if annotated else []
+    known = read_annotation(Path(annotated), genome) if annotated else Annotation([], set())
     tracks = [read_track(name, track, genome) for name, track in data.tracks.items()]
-    return Reference(genome, transcripts, tracks, data.genetic_code)
+    return Reference(genome, known.transcripts, tracks, data.genetic_code, known.contigs)
 
 
 class LabelledSource:
@@ -114,8 +122,8 @@ class LabelledSource:
         self._consequences: pl.DataFrame | None = None
 
     def consequences(self) -> pl.DataFrame | None:
-        """row, consequence (gravest Sequence Ontology term) of `variants`; None without an
-        annotation."""
+        """row, consequence (gravest Sequence Ontology term, null on a contig without annotation)
+        of `variants`; None without an annotation."""
         if not self.reference.transcripts:
             return None
         if self._consequences is None:

@@ -43,6 +43,18 @@ class Transcript:
         return introns_of(self.exons)
 
 
+@dataclass
+class Annotation:
+    """What a file of gene models tells.
+
+    Attributes:
+        contigs: all that the file mentions, with or without a transcript.
+    """
+
+    transcripts: list[Transcript]
+    contigs: set[str]
+
+
 def introns_of(exons: list[Span]) -> list[Span]:
     """Ascending gaps between ascending spans, but for those too short for an intron."""
     gaps = ((a[1], b[0]) for a, b in pairwise(exons))

@@ -68,6 +68,7 @@ def with_info(line: bytes, tags: bytes) -> bytes:
         ours = tuple(tag.encode() for tag in OUR_TAGS)
         kept = [part for part in info.split(b";") if part.split(b"=", 1)[0] not in ours]
         info = b";".join(kept)
+    info = info.rstrip(b";")  # a field without a name would stand between it and ours
     cells[7] = tags if info in (b"", b".") else info + b";" + tags
     return b"\t".join(cells) + ending
 

@@ -119,7 +119,7 @@ def test_genbank_slippage_join_reads_through_both_frames(tmp_path: Path) -> None
     path = tmp_path / "g.gb"
     write(record, path, "genbank")
     genome = read_genome(path)
-    slip, other = read_annotation(path, genome)
+    slip, other = read_annotation(path, genome).transcripts
     name = next(iter(genome.contigs))
     assert translate(genome.contigs[name], slip) == "MAKS*"
     assert slip.introns() == []

@@ -72,7 +72,7 @@ EXPECTED = [
     "5_prime_UTR_variant|ABC1|T1|c.-2C>A|",
     "start_lost|ABC1|T1|c.1A>C|p.Met1?",
     "stop_gained&splice_region_variant|ABC1|T1|c.4A>T|p.Lys2Ter",
-    "splice_region_variant&synonymous_variant|ABC1|T1|c.6A>G|p.Lys2%3D",
+    "splice_region_variant&synonymous_variant|ABC1|T1|c.6A>G|p.Lys2=",
     "splice_donor_variant|ABC1|T1|c.6+1G>A|",
     "splice_region_variant|ABC1|T1|c.6+6C>T|",
     "stop_lost|ABC1|T1|c.10T>C|p.Ter4GlnextTer?",
@@ -84,6 +84,31 @@ EXPECTED = [
 @pytest.mark.parametrize(("text", "name"), [(_gff3(), "g.gff3"), (_gtf(), "g.gtf")])
 def test_gff3_and_gtf_give_the_same_names(tmp_path: Path, text: str, name: str) -> None:
     assert _called(tmp_path, text, name, ALLELES) == EXPECTED
+
+
+@pytest.mark.parametrize("names", [("a,b", "a>b"), ("1", "0"), ("10", "9")])
+def test_any_name_of_a_contig_has_consequences(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Two contigs of one sequence; the second has its gene 10 bases further on."""
+    plain = _gff3().split("\n", 1)[1]
+    moved = "".join(
+        "\t".join([c, x, kind, str(int(a) + 10), str(int(b) + 10), *rest])
+        for line in plain.replace("T1", "T2").replace("G1", "G2").splitlines(keepends=True)
+        for c, x, kind, a, b, *rest in [line.split("\t")]
+    )
+    (tmp_path / "g.fa").write_text(f">{names[0]}\n{GENE}\n>{names[1]}\n{'C' * 10}{GENE}\n")
+    genes = plain.replace("c\tx", f"{names[0]}\tx") + moved.replace("c\tx", f"{names[1]}\tx")
+    (tmp_path / "g.gff3").write_text(genes)
+    files = {"fasta": str(tmp_path / "g.fa"), "annotation": str(tmp_path / "g.gff3")}
+    reference = open_reference(GenomicsData(source="files", **files))
+    alleles = [
+        (name, pos - 1 + 10 * i, ref, alt)
+        for pos, ref, alt in ALLELES
+        for i, name in enumerate(names)
+    ]
+    frame = pl.DataFrame(alleles, schema=["contig", "pos", "ref", "alt"], orient="row")
+    called = consequences(ConsequenceCaller(reference), frame.with_row_index("key"))
+    expected = [t for text in EXPECTED for t in (text, text.replace("T1", "T2"))]
+    assert called["csq"].to_list() == expected
 
 
 def test_phases_that_do_not_add_up_are_refused_with_the_transcript(tmp_path: Path) -> None:

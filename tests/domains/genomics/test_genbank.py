@@ -114,7 +114,7 @@ def test_isoforms_have_the_consequences_that_they_have_in_gff3(tmp_path: Path, s
 
 def _read(folder: Path, features: list[tuple[str, Spans, int, dict[str, Any]]]) -> list[Transcript]:
     _write(folder / "g.gb", "ACGT" * 100, features)
-    return read_genbank(folder / "g.gb")
+    return read_genbank(folder / "g.gb").transcripts
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ RECORDS = [
     (24, "A", "C,G"),
     (26, "G", "A"),
     (28, "A", "T"),
+    (29, "A", "G"),
     (70, "C", "T,<DEL>"),
     (110, "C", "CA,N"),
 ]
@@ -46,7 +47,7 @@ def test_each_allele_has_its_consequence_and_shared_codons_a_warning(
 ) -> None:
     import pysam
 
-    assert scored("out.vcf.gz")["scored"] == 5
+    assert scored("out.vcf.gz")["scored"] == 6
     with pysam.VariantFile(str(tmp_path / "out.vcf.gz")) as variants:
         assert variants.header.info["LS_CSQ"].number == "A"
         records = list(variants)
@@ -55,10 +56,11 @@ def test_each_allele_has_its_consequence_and_shared_codons_a_warning(
         "start_lost|ABC1|T1|c.1A>C|p.Met1?",
         "start_lost|ABC1|T1|c.1A>G|p.Met1?",
     )
-    assert told[3][1] == "."
-    assert told[4] == ("intergenic_variant||||", ".")
+    assert told[3] == ("splice_region_variant&synonymous_variant|ABC1|T1|c.6A>G|p.Lys2%3D",)
+    assert told[4][1] == "."
+    assert told[5] == ("intergenic_variant||||", ".")
     warned = [r.info.get("LS_WARNING") for r in records]
-    assert warned == [("SAME_CODON",), ("SAME_CODON",), None, None, None]
+    assert warned == [("SAME_CODON",)] * 4 + [None] * 2
 
 
 def test_the_header_says_unit_direction_reference_strand_and_use(
@@ -102,6 +104,7 @@ def test_parquet_has_the_scores_of_the_vcf_with_keys(tmp_path: Path, scored: Any
         table["effect"].drop_nulls().to_list(), rel=1e-5
     )
     assert table["consequence"][0] == "start_lost"
+    assert table["csq"][4].endswith("|p.Lys2=")  # not coded as INFO needs it
 
 
 def test_contigs_have_the_md5_that_samtools_tells(

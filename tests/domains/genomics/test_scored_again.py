@@ -15,6 +15,7 @@ from domains.genomics import domain
 from domains.genomics.config import DifferenceConfig, GenomicsConfig
 from domains.genomics.masked_model import MaskedModule
 from domains.genomics.tokenizer import EffectTokenizer
+from domains.genomics.vcf import with_info
 from tests.domains.genomics.test_scoring import _write, config
 
 __all__ = ["config"]  # a fixture
@@ -67,3 +68,10 @@ def test_nothing_stays_of_what_another_bundle_said(
     _scored(before, config, encoder, path, tmp_path / "before.vcf")
     after = _scored(kind, config, encoder, tmp_path / "before.vcf", tmp_path / "after.vcf")
     assert after == plain
+
+
+@pytest.mark.parametrize("info", ["DP=4;", "DP=4", "DP=4;LS_EFFECT=1;", "LS_EFFECT=1;DP=4;;"])
+def test_no_field_without_a_name_stands_before_ours(info: str) -> None:
+    line = f"c\t1\t.\tA\tC\t.\t.\t{info}\tGT\t0/1\n".encode()
+    assert with_info(line, b"LS_X=1").split(b"\t")[7] == b"DP=4;LS_X=1"
+    assert with_info(line.replace(info.encode(), b";"), b"LS_X=1").split(b"\t")[7] == b"LS_X=1"
