@@ -137,7 +137,7 @@ def deletions_by(alone: Training, labels: Path) -> np.ndarray:
     parts = []
     for fold in task.folds(source)[:-1]:
         saved = alone.run / "checkpoints" / fold.name
-        tokenizer = task.load_tokenizer(json.loads((saved / "tokenizer.json").read_text()))
+        tokenizer = task.load_tokenizer(json.loads((saved / "tokenizer.json").read_text()), {})
         module = task.module(tokenizer, encoder)
         module.load_state_dict(load_file(saved / "model.safetensors"))
         own = source.select(fold.test)["chrom"].unique()

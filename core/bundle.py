@@ -78,7 +78,7 @@ def restore(bundle: Bundle, task: Any) -> tuple[Any, Any]:
     Raises:
         ConfigError: the weights do not fit the task's configuration.
     """
-    tokenizer, state = task.load_tokenizer(bundle.tokenizer), bundle.state_dict()
+    tokenizer, state = task.load_tokenizer(bundle.tokenizer, bundle.config), bundle.state_dict()
     module = task.module(tokenizer, bundle.encoder)
     if count := _members(state):
         others = [task.module(tokenizer, bundle.encoder) for _ in range(count - 1)]

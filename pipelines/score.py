@@ -113,6 +113,11 @@ def _standard_input(output: Path) -> Iterator[Path]:
 
 def _existing(name: str) -> Path:
     path = Path(name)
+    if not path.exists() and any(c in name for c in "*?["):
+        raise ConfigError(
+            f"input: found nothing at {path}, expected one file or folder by name; patterns "
+            "are not expanded: let the shell loop over the files, one run each"
+        )
     if not path.exists():
         raise ConfigError(f"input: found nothing at {path}, expected a file")
     return path

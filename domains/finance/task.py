@@ -105,9 +105,11 @@ class FraudTask:
         self, bundle: Bundle, source: TransactionSource, rows: pl.Series
     ) -> tuple[FinanceTokenizer, Mapping[str, Any]]:
         """The bundle's own: its vocabulary and bins are what its weights know."""
-        return self.load_tokenizer(bundle.tokenizer), bundle.state_dict()
+        return self.load_tokenizer(bundle.tokenizer, bundle.config), bundle.state_dict()
 
-    def load_tokenizer(self, state: Mapping[str, Any]) -> FinanceTokenizer:
+    def load_tokenizer(
+        self, state: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> FinanceTokenizer:
         return FinanceTokenizer.from_dict(state)
 
     def loader(

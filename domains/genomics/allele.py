@@ -16,6 +16,7 @@ import polars as pl
 from core.errors import ConfigError, DataContractError
 from domains.genomics.config import GenomicsData
 from domains.genomics.contig import Genome
+from domains.genomics.label_file import as_told, read_rows
 from domains.genomics.labelled_event import with_events
 
 log = logging.getLogger(__name__)
@@ -27,9 +28,6 @@ SET_ASIDE: Any = {
     "found": pl.String,
     "expected": pl.String,
 }
-_TABLE = (".tsv", ".tsv.gz")
-_VARIANT_FILE = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
-_RAW = {"row": pl.Int64, "chrom": pl.String, "pos": pl.Int64, "ref": pl.String, "alt": pl.String}
 
 
 def read_labelled(
@@ -42,13 +40,14 @@ def read_labelled(
 
     Returns:
         used: row, chrom (FASTA name), pos (0-based), ref, alt (codes 0-3), label (float64),
-            weight (float64 in (0, 1]), group_field (text or null), ordered by row. With `longest`
+            weight (float64 in (0, 1]), group_field (text or null), given (the label as the file
+            has it), ordered by row. With `longest`
             also end and inserted as of `with_events`; of other alleles ref and alt are -1.
         set_aside: file, row, column, found, expected.
 
     Raises:
         ConfigError: unknown file type, or a named field that the file does not declare.
-        DataContractError: unreadable file, or no usable row.
+        DataContractError: unreadable file, no usable row, or none with `min_value`.
     """
     path = Path(data.variants or "")
     if not path.is_file():
@@ -57,75 +56,8 @@ def read_labelled(
         )
     fields = [data.label, data.min_field, data.weight, data.split.field]
     names = [f for f in dict.fromkeys(fields) if f is not None]
-    if path.name.endswith(_TABLE):
-        raw = _from_table(path, names)
-    elif path.name.endswith(_VARIANT_FILE):
-        raw = _from_vcf(path, names)
-    else:
-        raise ConfigError(f"{path}: expected a name ending in {', '.join(_VARIANT_FILE + _TABLE)}")
-    used, set_aside = _checked(path, raw, data, genome, longest)
+    used, set_aside = _checked(path, read_rows(path, names), data, genome, longest)
     return (used if longest else used.drop("end", "inserted")), set_aside
-
-
-def _from_vcf(path: Path, names: list[str]) -> pl.DataFrame:
-    """Rows of a VCF; a field of Number=A gives each allele its own value."""
-    import pysam
-
-    columns: dict[str, list] = {k: [] for k in (*_RAW, *names)}
-    try:
-        with pysam.VariantFile(str(path)) as variants:
-            for name in names:
-                if name not in variants.header.info:
-                    known = ", ".join(list(variants.header.info)[:8]) or "none"
-                    raise ConfigError(
-                        f"{path}: the header declares no INFO field {name}; it has {known}"
-                    )
-            for record in variants:
-                alternates = record.alts or (".",)
-                values = [record.info.get(name) for name in names]
-                for i, alternate in enumerate(alternates):
-                    columns["row"].append(len(columns["row"]))
-                    columns["chrom"].append(record.chrom)
-                    columns["pos"].append(record.pos)
-                    columns["ref"].append(record.ref)
-                    columns["alt"].append(alternate)
-                    for name, value in zip(names, values, strict=True):
-                        columns[name].append(_of_allele(value, i, len(alternates)))
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise DataContractError(
-            f"{path}: pysam cannot read it ({error}); if it is compressed with plain gzip run "
-            "gunzip and bgzip, if it is cut short copy it again"
-        ) from error
-    return pl.DataFrame(columns, schema={**_RAW, **dict.fromkeys(names, pl.String)})
-
-
-def _of_allele(value: object, index: int, alleles: int) -> str | None:
-    if isinstance(value, tuple):
-        value = value[index] if len(value) == alleles else None
-    elif alleles > 1 and value is not None:
-        value = None  # one number for several alternatives says nothing of each
-    return None if value is None else str(value)
-
-
-def _from_table(path: Path, names: list[str]) -> pl.DataFrame:
-    try:
-        table = pl.read_csv(path, separator="\t", infer_schema=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataContractError(f"{path}: cannot be read as a table ({error})") from error
-    for name in ("chrom", "pos", "ref", "alt", *names):
-        if name not in table.columns:
-            raise ConfigError(
-                f"{path}: no column {name}; it has {', '.join(table.columns[:10])}; expected "
-                "tab-separated columns chrom, pos, ref, alt and the fields that the config names"
-            )
-    return table.with_row_index("row").select(
-        pl.col("row").cast(pl.Int64),
-        "chrom",
-        pl.col("pos").cast(pl.Int64, strict=False),
-        "ref",
-        "alt",
-        *[pl.col(n).replace({".": None, "": None, "NA": None}) for n in names],
-    )
 
 
 def _checked(
@@ -136,6 +68,7 @@ def _checked(
         pos=pl.col("pos") - 1,
         given_chrom=pl.col("chrom"),
         label=_label(data),
+        given=pl.col(data.label),
         weight=_weight(data),
         group_field=pl.col(data.split.field) if data.split.field else pl.lit(None, pl.String),
     )
@@ -163,7 +96,7 @@ _Rule = tuple[str, pl.Expr, pl.Expr, pl.Expr]
 def _rules(data: GenomicsData, longest: int) -> list[_Rule]:
     """Column, what is found in it, whether that is good, what was expected; in order of check."""
     single = r"^[ACGTacgt]$"
-    ref, alt, label = pl.col("ref"), pl.col("alt"), pl.col(data.label)
+    ref, alt, label = pl.col("ref"), pl.col("alt"), as_told(data.label)
     event = pl.col("inserted").is_not_null()
     one = f"one base, or bases in an event of at most {longest}" if longest else "one base"
     allele = ("chrom", "pos", "end", pl.col("alt").str.to_uppercase())
@@ -180,11 +113,11 @@ def _rules(data: GenomicsData, longest: int) -> list[_Rule]:
         ("alt", alt, first, "one row an allele"),
     ]
     if data.weight:
-        found = pl.col(data.weight)
+        found = as_told(data.weight)
         rules.append((data.weight, found, pl.col("weight").is_not_null(), "a number above 0"))
     if data.split.field:
-        found = pl.col(data.split.field)
-        rules.append((data.split.field, found, found.is_not_null(), "the name of a group"))
+        found, group = as_told(data.split.field), pl.col(data.split.field)
+        rules.append((data.split.field, found, group.is_not_null(), "the name of a group"))
     return [(c, f, g, pl.lit(e) if isinstance(e, str) else e) for c, f, g, e in rules]
 
 
@@ -210,6 +143,7 @@ def _used(path: Path, frame: pl.DataFrame, set_aside: pl.DataFrame) -> pl.DataFr
         "label",
         "weight",
         "group_field",
+        "given",
         "end",
         "inserted",
     ).sort("row")
@@ -228,6 +162,13 @@ def _enough(frame: pl.DataFrame, data: GenomicsData, path: Path) -> pl.DataFrame
         data.min_field,
         data.min_value,
     )
+    if kept.is_empty() and len(frame):
+        largest = frame.select(value.max()).item()
+        told = "no row has a number there" if largest is None else f"its largest is {largest:g}"
+        raise DataContractError(
+            f"{path}: found no row with {data.min_field} of {data.min_value:g} or more "
+            f"(data.min_field, data.min_value) among the {len(frame)} usable ones; {told}"
+        )
     return kept
 
 

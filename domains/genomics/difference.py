@@ -75,7 +75,7 @@ class DifferenceTask(EffectTask):
 
         chosen = source.select(rows)
         single = super().predict(module, source, tokenizer, chosen.filter(_SINGLE)["row"])
-        editor = Editor(source.reference, self.config.difference.flank)
+        editor = Editor(tokenizer.told(source.reference), self.config.difference.flank)
         events = events_of(source.reference, chosen)
         told = tokenizer.to_label(differences(module, editor, events).mean(0))
         require_finite(told, lambda i: f"{events[i].contig}:{events[i].start + 1}")
@@ -123,7 +123,6 @@ class DifferenceTask(EffectTask):
         from domains.genomics.difference_scoring import DifferenceScorer
 
         tokenizer, module = restore(bundle, self)
-        tokenizer.check_channels(source.reference.channel_names)
         return DifferenceScorer(
             source, module, tokenizer, bundle.calibration, self.config.window, bundle.version
         )

@@ -41,7 +41,7 @@ class DifferenceScorer(EffectScorer):
         super().__init__(source, module, tokenizer, calibration, window, version)
         settings = source.config.difference
         self._network = module
-        self._editor = Editor(source.reference, settings.flank)
+        self._editor = Editor(self.told, settings.flank)
         self._percentiles = Percentiles(module, self._editor, settings.random, settings.longest)
         self.tags = {**self.tags, "LS_PERCENTILE": "percentile"}
 

@@ -19,6 +19,7 @@ from domains.genomics.figures import pooled_metrics, report_panels
 from domains.genomics.finite import require_finite
 from domains.genomics.floor import UNTRAINED, damaging_direction, floors_of, frame_of, untrained
 from domains.genomics.interval import SEQUENCE, rows_inside, write_intervals
+from domains.genomics.label_class import check_classes, check_positive
 from domains.genomics.purge import Purge
 from domains.genomics.retraining import challenge, effect_yardstick
 from domains.genomics.source import LabelledSource
@@ -48,7 +49,19 @@ class EffectTask:
 
     def folds(self, source: LabelledSource) -> Sequence[Fold]:
         """Outer folds by group, purged, and last the refit `all`."""
-        return make_folds(source.variants, self.config.data.split, self._purge(source))
+        self._check_labels(source)
+        folds = make_folds(source.variants, self.config.data.split, self._purge(source))
+        for fold in folds:
+            self._check_classes(source, fold)
+        return folds
+
+    def _check_labels(self, source: LabelledSource) -> None:
+        if self.config.data.label_kind == "classification":
+            check_positive(source.given, self.config.data.positive)
+
+    def _check_classes(self, source: LabelledSource, fold: Fold) -> None:
+        if self.config.data.label_kind == "classification":
+            check_classes(source.variants, fold)
 
     def _purge(self, source: LabelledSource) -> Purge:
         distance = self.config.data.split.purge
@@ -59,12 +72,13 @@ class EffectTask:
         damaging = damaging_direction(source, chosen)
         reference = source.reference
         facts = FactScale.fit(reference, chosen) if self.config.facts.hidden else None
-        return EffectTokenizer.fit(
-            chosen, self.config.data.label_kind, damaging, reference.channel_names, facts
-        )
+        told = (damaging, reference.channel_names, facts, bool(reference.transcripts))
+        return EffectTokenizer.fit(chosen, self.config.data.label_kind, *told)
 
-    def load_tokenizer(self, state: Mapping[str, Any]) -> EffectTokenizer:
-        return EffectTokenizer.from_dict(state)
+    def load_tokenizer(
+        self, state: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> EffectTokenizer:
+        return EffectTokenizer.from_dict(state, config)
 
     def loader(
         self,
@@ -124,7 +138,7 @@ class EffectTask:
         tokenizer, weights = self.fit_tokenizer(source, rows), bundle.state_dict()
         if bundle.task != self.name:
             return tokenizer, weights
-        theirs = self.load_tokenizer(bundle.tokenizer).channels
+        theirs = self.load_tokenizer(bundle.tokenizer, bundle.config).channels
         return tokenizer, with_channels(weights, theirs, tokenizer.channels)
 
     def _fact_head(self, tokenizer: EffectTokenizer) -> FactHead | None:
@@ -160,19 +174,19 @@ class EffectTask:
         weight and, where there is an annotation, consequence; ordered by row.
 
         Raises:
+            ConfigError: tracks or annotation are missing that training had.
             LongstrandError: the model gives numbers that are not finite.
         """
         from domains.genomics.tile import score_positions
         from domains.genomics.window import stack_of
 
-        tokenizer.check_channels(source.reference.channel_names)
-        chosen = source.select(rows)
+        reference, chosen = tokenizer.told(source.reference), source.select(rows)
         chrom, pos, alt = (chosen[c].to_numpy() for c in ("chrom", "pos", "alt"))
         raw, stack = np.empty(len(chosen)), stack_of(tokenizer)
         for name in chosen["chrom"].unique(maintain_order=True):
             here = np.flatnonzero(chrom == name)
             sites = np.unique(pos[here])
-            told = (module, source.reference, name, sites, self.config.window, stack)
+            told = (module, reference, name, sites, self.config.window, stack)
             scores = score_positions(*told)
             raw[here] = scores[np.searchsorted(sites, pos[here]), alt[here]]
         raw = tokenizer.to_label(raw)
@@ -246,8 +260,11 @@ class EffectTask:
         return None
 
     def challenge(self, source: LabelledSource, seen: Sequence[str]) -> Challenge:
-        inside = self.seen_rows(source, seen)
-        return challenge(source.variants, inside, self.config.data.split, self._purge(source))
+        self._check_labels(source)
+        inside, split = self.seen_rows(source, seen), self.config.data.split
+        found = challenge(source.variants, inside, split, self._purge(source))
+        self._check_classes(source, found.fold)
+        return found
 
     def yardstick(self, source: LabelledSource, predictions: pl.DataFrame) -> Yardstick:
         return effect_yardstick(predictions, self.config.data.label_kind)
@@ -258,7 +275,6 @@ class EffectTask:
         from domains.genomics.scoring import EffectScorer
 
         tokenizer, module = restore(bundle, self)
-        tokenizer.check_channels(source.reference.channel_names)
         return EffectScorer(
             source,
             module,

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from domains.genomics.contig import BASES, Genome, encode
-from domains.genomics.event import Event, event_of
+from domains.genomics.event import Event, event_of, letters_of
+from domains.genomics.spelling import trimmed
+from domains.genomics.vcf import Record
+from domains.genomics.verdict import judge_record
 
 if TYPE_CHECKING:
     from domains.genomics.source import Reference
@@ -27,24 +30,36 @@ _COLUMNS = {
 def with_events(frame: pl.DataFrame, genome: Genome, longest: int) -> pl.DataFrame:
     """Adds end and inserted (letters): null but for alleles of several plain bases that agree with
     the FASTA and whose event has at most `longest` bases. Of these pos becomes the event's start,
-    ref and alt its shortest spelling; one that comes down to a single base is spelled so.
+    ref and alt its shortest spelling. A substitution of a single base that is written with bases
+    around it loses these, whatever `longest` is.
 
     Args:
         frame: chrom (FASTA name or null), pos (0-based), ref, alt.
     """
     told = []
     for chrom, pos, ref, alt in frame.select("chrom", "pos", "ref", "alt").iter_rows():
+        if _sound(genome, chrom, pos, ref, alt):
+            site, one, other = trimmed(pos, ref, alt)
+            if len(one) == len(other) == 1:
+                told.append((site, one, other, None, None))
+                continue
         event = _event(genome, chrom, pos, ref, alt)
         if event is None or event.length > longest:
             told.append((pos, ref, alt, None, None))
             continue
-        start, ref, alt = event.spelled(genome.contigs[chrom])
-        if event.substitution:
-            told.append((start, ref, alt, None, None))
-        else:
-            inserted = "".join(BASES[code] for code in event.alt)
-            told.append((event.start, ref, alt, event.end, inserted))
+        _, ref, alt = event.spelled(genome.contigs[chrom])
+        told.append((event.start, ref, alt, event.end, letters_of(event.alt)))
     return frame.with_columns(pl.DataFrame(told, schema=_COLUMNS, orient="row"))
+
+
+def _sound(
+    genome: Genome, chrom: str | None, pos: int | None, ref: str | None, alt: str | None
+) -> bool:
+    """Whether an allele of several bases has them as the FASTA has."""
+    if chrom is None or pos is None or ref is None or alt is None or len(ref) == len(alt) == 1:
+        return False
+    record = Record(chrom, pos + 1, ref, (alt,))
+    return alt.isalpha() and judge_record(record, genome.contigs[chrom]) is None
 
 
 def _event(

@@ -80,7 +80,7 @@ class MaskedTask:
     def fit_tokenizer(self, source: GenomeSource, rows: pl.Series) -> BaseTokenizer:
         return BaseTokenizer()
 
-    def load_tokenizer(self, state: Mapping[str, Any]) -> BaseTokenizer:
+    def load_tokenizer(self, state: Mapping[str, Any], config: Mapping[str, Any]) -> BaseTokenizer:
         return BaseTokenizer.from_dict(state)
 
     def take_over(

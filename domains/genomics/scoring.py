@@ -207,7 +207,14 @@ class AlleleScorer:
 
 class EffectScorer(AlleleScorer):
     """The effect in the label's unit (for classes the logit), its spread over trainings and, for
-    classes, the calibrated probability."""
+    classes, the calibrated probability.
+
+    Attributes:
+        told: what the network reads of the source's reference; consequences come from all of it.
+
+    Raises:
+        ConfigError: tracks or annotation are missing that training had.
+    """
 
     def __init__(
         self,
@@ -220,6 +227,7 @@ class EffectScorer(AlleleScorer):
     ) -> None:
         super().__init__(source, module, window, version)
         self.tokenizer, self.calibration = tokenizer, calibration
+        self.told = tokenizer.told(source.reference)
         if source.config.strand == "both":
             self.strand = "the mean of both strands' readings"
         self.classification = tokenizer.label_kind == "classification"
@@ -253,8 +261,7 @@ class EffectScorer(AlleleScorer):
         stack = stack_of(self.tokenizer)
 
         def told(contig: str, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            reference = self.source.reference
-            return scores_and_spread(self.module, reference, contig, sites, self.window, stack)
+            return scores_and_spread(self.module, self.told, contig, sites, self.window, stack)
 
         effect, spread = self.at_sites(alleles, told, 2)
         # A spread has no origin: of the change of unit it takes the scale alone.

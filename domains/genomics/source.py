@@ -54,6 +54,12 @@ class Reference:
         self._sites: dict[str, np.ndarray] = {}
         self._facts: dict[str, FactSheet] = {}
 
+    def without_genes(self) -> Reference:
+        """The same sequence and tracks, and no annotation."""
+        if not self.transcripts:
+            return self
+        return Reference(self.genome, (), self.tracks, self.genetic_code)
+
     def sequence(self, contig: str) -> np.ndarray:
         """uint8 [length] base codes."""
         return self.genome.contigs[contig]
@@ -104,6 +110,7 @@ class LabelledSource:
         variants: row, chrom, pos (0-based), ref, alt (codes), label, weight, group, outer and,
             with head=difference, end and inserted (`allele.read_labelled`); ordered by row. One
             allele is enough; folds ask for more (`split.make_folds`).
+        given: label of each of them as the file has it (text), in order.
 
     Raises:
         ConfigError: `data.variants` or `data.fasta` is not named, or names no file.
@@ -118,7 +125,8 @@ class LabelledSource:
         self.reference = open_reference(config.data)
         longest = config.difference.longest if config.head == "difference" else 0
         used, self._aside = read_labelled(config.data, self.reference.genome, longest)
-        self.variants = with_groups(used, config.data.split)
+        self.given = used["given"]
+        self.variants = with_groups(used.drop("given"), config.data.split)
         self._consequences: pl.DataFrame | None = None
 
     def consequences(self) -> pl.DataFrame | None:

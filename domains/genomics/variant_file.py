@@ -52,11 +52,17 @@ class VariantFile:
     substitution of the FASTA `path`.
 
     Raises:
-        ConfigError: no such file, empty, damaged, nothing with variants in it, or a REF column
-            that is of another assembly than the FASTA.
+        ConfigError: a folder, no such file, empty, damaged, nothing with variants in it, or a REF
+            column that is of another assembly than the FASTA.
     """
 
     def __init__(self, config: GenomicsConfig, path: Path) -> None:
+        if path.is_dir():
+            raise ConfigError(
+                f"{path}: is a folder, expected one file a run; score its files one by one (for f "
+                f"in {path}/*.vcf.gz; do ... input=$f ...; done), or join them first: bcftools "
+                f"concat -Oz -o all.vcf.gz {path}/*.vcf.gz"
+            )
         self.config, self.path = config, path
         self._read: tuple[int, Iterator[bytes]] | None = None
         self._shared: dict[str, np.ndarray] | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from domains.genomics import domain
@@ -51,6 +53,15 @@ def bundle(
     return trained_bundle(simulated, encoder, tmp_path_factory.mktemp("trained") / "bundle")
 
 
+@pytest.fixture(scope="session")
+def bare_bundle(
+    simulated: GenomicsConfig, encoder: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """`bundle`, trained without the annotation."""
+    bare = replace(simulated, data=replace(simulated.data, annotation=None))
+    return trained_bundle(bare, encoder, tmp_path_factory.mktemp("bare") / "bundle")
+
+
 def trained_bundle(config: GenomicsConfig, encoder: Any, path: Path) -> Path:
     """A bundle of four steps of training, written to `path`."""
     import torch
@@ -81,7 +92,9 @@ def trained_bundle(config: GenomicsConfig, encoder: Any, path: Path) -> Path:
         encoder=encoder,
         weights=module.state_dict(),
         tokenizer=tokenizer.to_dict(),
-        calibration=task.calibrate(source.variants.with_columns(raw="label")),
+        calibration=task.calibrate(
+            source.variants.with_columns(pl.col("ref", "alt").cast(pl.String), raw="label")
+        ),
         metrics=[],
         reference=[],
         model_card="a small model for tests\n",
@@ -90,20 +103,21 @@ def trained_bundle(config: GenomicsConfig, encoder: Any, path: Path) -> Path:
 
 
 def rebundled(bundle: Path, path: Path, **changed: Any) -> Path:
-    """The bundle once more at `path`, with other `weights` or another `config`."""
+    """The bundle once more at `path`, with other `weights`, another `tokenizer` or `config`."""
     from core.bundle import load_bundle, write_bundle
 
     kept = load_bundle(bundle)
     names = ("domain", "task", "created", "fingerprint", "label_intervals", "config")
-    told = {"weights": kept.state_dict(), **{name: getattr(kept, name) for name in names}}
+    told = {"weights": kept.state_dict(), "tokenizer": kept.tokenizer}
+    told |= {name: getattr(kept, name) for name in names}
     manifest = told | changed
-    weights = manifest.pop("weights")
+    weights, tokenizer = manifest.pop("weights"), manifest.pop("tokenizer")
     write_bundle(
         path,
         manifest=manifest,
         encoder=kept.encoder,
         weights=weights,
-        tokenizer=kept.tokenizer,
+        tokenizer=tokenizer,
         calibration=kept.calibration,
         metrics=[],
         reference=[],

@@ -84,7 +84,7 @@ def test_few_alleles_of_one_group_are_predicted_and_measured(
     task = domain.task(source.config)
     with pytest.raises(TooFewLabelsError, match="1 groups"):
         task.folds(source)
-    tokenizer = EffectTokenizer("regression", 0.0, 1.0)
+    tokenizer = EffectTokenizer("regression", 0.0, 1.0, annotated=False)
     torch.manual_seed(0)
     module = task.module(tokenizer, encoder)
     predictions = task.predict(module, source, tokenizer, source.variants["row"]).with_columns(
@@ -126,7 +126,10 @@ def test_metrics_refuse_what_is_not_finite(bad: float | None) -> None:
 
 def test_a_diverged_model_predicts_nothing(tmp_path: Path, encoder: Any) -> None:
     source = _source(tmp_path, LABELS)
-    task, tokenizer = domain.task(source.config), EffectTokenizer("regression", 0.0, 1.0)
+    task, tokenizer = (
+        domain.task(source.config),
+        EffectTokenizer("regression", 0.0, 1.0, annotated=False),
+    )
     module = task.module(tokenizer, encoder)
     with torch.no_grad():
         module.head.out.weight.fill_(float("nan"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_a_named_alias_goes_before_the_rules() -> None:
     assert ContigNames(["chr1", "other"], {"1": "other"}).resolve("1") == "other"
 
 
-def test_bcf_and_tables_give_the_alleles_of_the_vcf(tmp_path: Path, bundle: Path) -> None:
+def test_bcf_and_tables_give_the_alleles_of_the_vcf(tmp_path: Path, bare_bundle: Path) -> None:
     import pysam.bcftools
 
     records = _record(1, "A", "C,G") + _record(2, "C", "T")
@@ -78,14 +79,14 @@ def test_bcf_and_tables_give_the_alleles_of_the_vcf(tmp_path: Path, bundle: Path
     for name in ("v.vcf", "v.bcf", "u.bcf", "v.tsv", "bare.tsv"):
         scoring = {"columns": ["chrom", "pos", "id", "ref", "alt"]} if name == "bare.tsv" else {}
         out = tmp_path / f"{name}.out.vcf.gz"
-        summary = run_score(bundle, tmp_path / name, out, data=data, scoring=scoring)
+        summary = run_score(bare_bundle, tmp_path / name, out, data=data, scoring=scoring)
         assert (summary["rows"], summary["scored"]) == (3, 3), summary
         lines = gzip.decompress(out.read_bytes()).decode().splitlines()
         body = [line.split("\t") for line in lines if not line.startswith("#")]
         told.append([[*c[:2], *c[3:5], c[7]] for c in body])
     assert all(t == told[0] for t in told)
     assert "rs2" in gzip.decompress((tmp_path / "bare.tsv.out.vcf.gz").read_bytes()).decode()
-    summary = run_score(bundle, tmp_path / "v.csv", tmp_path / "o.vcf", data=data)
+    summary = run_score(bare_bundle, tmp_path / "v.csv", tmp_path / "o.vcf", data=data)
     assert summary["scored"] == 1
 
 
@@ -97,7 +98,7 @@ def test_a_table_without_names_is_refused_with_the_key_to_set(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("form", ["v.vcf", "v.vcf.gz", "v.bcf"])
-def test_columns_named_for_a_vcf_are_refused(tmp_path: Path, bundle: Path, form: str) -> None:
+def test_columns_named_for_a_vcf_are_refused(tmp_path: Path, bare_bundle: Path, form: str) -> None:
     import pysam.bcftools
 
     (tmp_path / "g.fa").write_text(f">c\n{'ACGT' * 30}\n")
@@ -107,7 +108,7 @@ def test_columns_named_for_a_vcf_are_refused(tmp_path: Path, bundle: Path, form:
     if form != "v.vcf":
         pysam.bcftools.view(flag, "-o", str(given), str(tmp_path / "v.vcf"), catch_stdout=False)
     summary = run_score(
-        bundle,
+        bare_bundle,
         given,
         tmp_path / "out.vcf",
         data={"source": "files", "fasta": str(tmp_path / "g.fa"), "annotation": None},
@@ -184,7 +185,7 @@ def test_a_contig_twice_in_a_fasta_is_refused(tmp_path: Path) -> None:
 
 
 def test_standard_input_is_scored_as_the_file_is(
-    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bare_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import io
     import sys
@@ -193,10 +194,25 @@ def test_standard_input_is_scored_as_the_file_is(
     text = HEADER + COLUMNS + _record(1, "A", "C,G") + _record(2, "C", "T")
     (tmp_path / "v.vcf").write_text(text)
     data = {"source": "files", "fasta": str(tmp_path / "g.fa"), "annotation": None}
-    run_score(bundle, tmp_path / "v.vcf", tmp_path / "file.vcf", data=data)
+    run_score(bare_bundle, tmp_path / "v.vcf", tmp_path / "file.vcf", data=data)
     piped = io.TextIOWrapper(io.BytesIO(gzip.compress(text.encode())))
     monkeypatch.setattr(sys, "stdin", piped)
-    summary = run_score(bundle, Path("-"), tmp_path / "pipe.vcf", data=data)
+    summary = run_score(bare_bundle, Path("-"), tmp_path / "pipe.vcf", data=data)
     assert summary["scored"] == 3
     assert (tmp_path / "pipe.vcf").read_bytes() == (tmp_path / "file.vcf").read_bytes()
     assert {p.name for p in tmp_path.iterdir()} == {"g.fa", "v.vcf", "file.vcf", "pipe.vcf"}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("", r"is a folder, expected one file a run.*bcftools concat"), ("chr*.vcf", "shell loop")],
+)
+def test_a_folder_or_pattern_is_refused_with_the_way_to_score_its_files(
+    tmp_path: Path, bundle: Path, given: str, told: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("chr1.vcf", "chr2.vcf"):
+        (tmp_path / "in" / name).write_text(HEADER + COLUMNS + _record(1, "A", "C"))
+    summary = run_score(bundle, tmp_path / "in" / given, tmp_path / "out.vcf")
+    assert summary["exit_code"] == 2 and re.search(told, summary["error"])
+    assert {p.name for p in tmp_path.iterdir()} == {"in"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DataContractError, TooFewLabelsError
 from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
 from domains.genomics.contig import read_genome
@@ -87,6 +87,50 @@ def test_every_unusable_row_is_set_aside_with_what_was_expected(tmp_path: Path) 
     assert source.variants["pos"].to_list() == [0, 1, 9]
 
 
+def test_a_substitution_of_a_base_is_read_however_it_is_padded(tmp_path: Path) -> None:
+    head = HEADER + FIELDS.replace("ID=L,Number=1", "ID=L,Number=A") + COLUMNS
+    records = [
+        "c\t1\t.\tACG\tCCG,ATG,AC\t.\t.\tL=1,2,3",  # as bcftools merge spells them
+        "c\t7\t.\tGtN\tGcN\t.\t.\tL=4",
+        "c\t2\t.\tCG\tTG\t.\t.\tL=5",  # the second one again
+        "c\t5\t.\tAG\tTG\t.\t.\tL=6",  # REF is AC
+        "c\t3\t.\tGT\tGT\t.\t.\tL=7",
+        "c\t3\t.\tGT\tAC\t.\t.\tL=8",
+    ]
+    padded = tmp_path / "padded.vcf"
+    padded.write_text(head + "".join(r + "\n" for r in records))
+    source = _open(tmp_path, [], variants=str(padded))
+    columns = source.variants.select("row", "pos", "ref", "alt", "label")
+    assert columns.rows() == [(0, 0, 0, 1, 1.0), (1, 1, 1, 3, 2.0), (3, 7, 3, 1, 4.0)]
+    aside = source.set_aside().collect().select("row", "column", "found", "expected")
+    assert aside.rows() == [
+        (2, "ref", "ACG", "one base"),
+        (4, "alt", "T", "one row an allele"),
+        (5, "ref", "AG", "one base"),
+        (6, "alt", "G", "a base other than REF"),
+        (7, "ref", "GT", "one base"),
+    ]
+
+
+def test_a_field_that_has_no_value_for_each_alternative_says_how_many_it_has(
+    tmp_path: Path,
+) -> None:
+    fields = FIELDS.replace("ID=W,Number=1", "ID=W,Number=.")
+    records = [
+        "c\t1\t.\tA\tC\t.\t.\tL=1;W=1",
+        "c\t6\t.\tC\tG,T\t.\t.\tL=3;W=1,1",
+        "c\t5\t.\tA\tG\t.\t.\tL=3;W=1,2",
+    ]
+    (tmp_path / "two.vcf").write_text(HEADER + fields + COLUMNS + "\n".join(records) + "\n")
+    source = _open(tmp_path, [], variants=str(tmp_path / "two.vcf"), weight="W")
+    aside = source.set_aside().collect().select("row", "column", "found", "expected")
+    assert aside.rows() == [
+        (1, "L", "one value for 2 alternatives", "a finite number"),
+        (2, "L", "one value for 2 alternatives", "a finite number"),
+        (3, "W", "2 values for 1 alternative", "a number above 0"),
+    ]
+
+
 def test_a_row_with_several_bad_cells_is_set_aside_once(tmp_path: Path) -> None:
     good = "c\t2\t.\tC\tA\t.\t.\tL=1;W=1"
     records = ["d\t99\t.\tTA\tN\t.\t.\t.", "c\t1\t.\tA\tC\t.\t.\tL=1", good]
@@ -118,6 +162,18 @@ def test_minimum_keeps_rows_that_reach_it(tmp_path: Path) -> None:
     assert source.variants["row"].to_list() == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [(("W=4", "W=7.5"), "its largest is 7.5"), (("EXON=a", "EXON=b"), "no row has a number there")],
+)
+def test_a_minimum_that_nothing_reaches_says_what_is_there(
+    tmp_path: Path, values: tuple[str, str], told: str
+) -> None:
+    records = [f"c\t1\t.\tA\tC\t.\t.\tL=1;{values[0]}", f"c\t2\t.\tC\tG\t.\t.\tL=1;{values[1]}"]
+    with pytest.raises(DataContractError, match=f"W of 20 or more .* 2 usable ones; {told}"):
+        _open(tmp_path, records, min_field="W", min_value=20.0)
+
+
 def test_classes_become_0_and_1(tmp_path: Path) -> None:
     records = ["c\t1\t.\tA\tC\t.\t.\tL=1;EXON=a", "c\t2\t.\tC\tG\t.\t.\tL=2;EXON=b"]
     (tmp_path / "v.tsv").write_text(
@@ -131,6 +187,34 @@ def test_classes_become_0_and_1(tmp_path: Path) -> None:
         positive=["LOF"],
     )
     assert source.variants["label"].to_list() == [1.0, 0.0, 0.0]
+
+
+CLASSES = ("LOF", "FUNC", "INT", "FUNC", "FUNC", "LOF", "FUNC", "INT")
+
+
+def _folds(folder: Path, classes: tuple[str, ...], positive: list[str]):  # type: ignore[no-untyped-def]
+    bases = zip("ACGTACGT", "CAAACAAA", classes, strict=True)
+    rows = [f"c\t{i}\t{ref}\t{alt}\t{c}" for i, (ref, alt, c) in enumerate(bases, 1)]
+    (folder / "v.tsv").write_text("\n".join(["chrom\tpos\tref\talt\tL", *rows]) + "\n")
+    told = {"label_kind": "classification", "positive": positive}
+    source = _open(folder, [], variants=str(folder / "v.tsv"), **told)
+    return domain.task(source.config).folds(source)
+
+
+def test_a_positive_class_that_no_label_is_of_is_refused(tmp_path: Path) -> None:
+    told = r"data\.positive: found Int, which .* labels are FUNC \(4\), INT \(2\), LOF \(2\)"
+    with pytest.raises(ConfigError, match=told):
+        _folds(tmp_path, CLASSES, ["LOF", "Int"])
+    assert len(_folds(tmp_path, CLASSES, ["LOF", "INT"])) == 3
+
+
+def test_labels_of_one_class_are_not_trained_on(tmp_path: Path) -> None:
+    with pytest.raises(TooFewLabelsError, match=r"FUNC, INT, LOF, which are all .*\(FUNC \(4\)"):
+        _folds(tmp_path, CLASSES, ["FUNC", "INT", "LOF"])
+    # Each of two folds of single bases tests every other one.
+    alternating = ("LOF", "FUNC") * 4
+    with pytest.raises(TooFewLabelsError, match=r"fold0 would train on 0 positive and \d+ neg"):
+        _folds(tmp_path, alternating, ["LOF"])
 
 
 def test_unknown_label_field_names_those_that_exist(tmp_path: Path) -> None:

@@ -98,11 +98,11 @@ def read_once() -> Iterator[None]:
         yield
 
 
-def _outcome(path: Path, fasta: Path, bundle: Path, out: Path) -> str:
+def _outcome(path: Path, fasta: Path, bare_bundle: Path, out: Path) -> str:
     """scored, or refused; asserts that nothing is lost and that a refusal is a sentence."""
     out.unlink(missing_ok=True)
     data = {"source": "files", "fasta": str(fasta), "annotation": None}
-    summary: dict[str, Any] = run_score(bundle, path, out, data=data)
+    summary: dict[str, Any] = run_score(bare_bundle, path, out, data=data)
     if "error" in summary:
         assert summary["exit_code"] == 2, (path, summary)
         assert str(path.name) in summary["error"] or str(fasta) in summary["error"], summary
@@ -125,7 +125,7 @@ def _outcome(path: Path, fasta: Path, bundle: Path, out: Path) -> str:
 def test_every_file_is_scored_whole_or_refused_with_a_sentence(
     genomics_data: Path,
     genome: Path,
-    bundle: Path,
+    bare_bundle: Path,
     tmp_path: Path,
     folder: str,
     capsys: pytest.CaptureFixture[str],
@@ -137,10 +137,10 @@ def test_every_file_is_scored_whole_or_refused_with_a_sentence(
             continue
         if ".fa" in path.name and path.suffix != ".fai":
             fasta, variants = path, genomics_data / "brca1_sge" / "brca1_sge.slice.vcf.gz"
-            tally["FASTA " + _outcome(variants, fasta, bundle, tmp_path / "out.vcf")] += 1
+            tally["FASTA " + _outcome(variants, fasta, bare_bundle, tmp_path / "out.vcf")] += 1
         else:
             fasta = _reference(path, genomics_data, genome)
-            tally[_outcome(path, fasta, bundle, tmp_path / "out.vcf.gz")] += 1
+            tally[_outcome(path, fasta, bare_bundle, tmp_path / "out.vcf.gz")] += 1
     assert sum(tally.values()) > 0
     with capsys.disabled():
         print(f"\n{folder}: " + ", ".join(f"{n} {what}" for what, n in sorted(tally.items())))

@@ -113,13 +113,12 @@ def test_saturation_scores_a_variant_as_its_own_vcf_does(
 
 
 def test_unknown_bases_have_no_substitution(
-    tmp_path: Path, bundle: Path, simulated: GenomicsConfig
+    tmp_path: Path, bare_bundle: Path, simulated: GenomicsConfig
 ) -> None:
     (tmp_path / "g.fa").write_text(">sim1\nACNRT\n>sim2\nNN\n")
-    data = {"annotation": None}
     scoring = {"saturate": "all"}
     out = tmp_path / "o.parquet"
-    summary = run_score(bundle, tmp_path / "g.fa", out, data=data, scoring=scoring)
+    summary = run_score(bare_bundle, tmp_path / "g.fa", out, scoring=scoring)
     assert summary["rows"] == summary["scored"] == 9, summary
     assert pl.read_parquet(out)["pos"].unique().to_list() == [1, 2, 5]
 

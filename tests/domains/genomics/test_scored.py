@@ -108,7 +108,7 @@ def test_parquet_has_the_scores_of_the_vcf_with_keys(tmp_path: Path, scored: Any
 
 
 def test_contigs_have_the_md5_that_samtools_tells(
-    tmp_path: Path, bundle: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, bare_bundle: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     import pysam.samtools
 
@@ -126,7 +126,7 @@ def test_contigs_have_the_md5_that_samtools_tells(
     header.append("#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO")
     (tmp_path / "in.vcf").write_text("\r\n".join([*header, "1\t1\t.\tA\tC\t.\t.\t."]) + "\r\n")
     data = {"source": "files", "fasta": str(tmp_path / "g.fa"), "annotation": None}
-    run_score(bundle, tmp_path / "in.vcf", tmp_path / "out.vcf", data=data)
+    run_score(bare_bundle, tmp_path / "in.vcf", tmp_path / "out.vcf", data=data)
     lines = (tmp_path / "out.vcf").read_bytes().decode().split("\r\n")
     assert lines[1:5] == [
         f"##contig=<ID=1,length=117,md5={expected[0]}>",

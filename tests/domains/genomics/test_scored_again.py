@@ -30,7 +30,7 @@ def _scored(kind: str, config: GenomicsConfig, encoder: Any, path: Path, out: Pa
     if kind == "difference":
         settings = DifferenceConfig(flank=8, longest=8, random=0)
         config = replace(config, head="difference", difference=settings)
-    task, tokenizer = domain.task(config), EffectTokenizer("regression", 0.0, 1.0)
+    task, tokenizer = domain.task(config), EffectTokenizer("regression", 0.0, 1.0, annotated=False)
     torch.manual_seed(0)
     module = MaskedModule(encoder) if kind == "mlm" else task.module(cast(Any, tokenizer), encoder)
     bundle = SimpleNamespace(

@@ -71,7 +71,7 @@ def _scorer(
     config: GenomicsConfig, encoder: Any, path: Path, kind: str = "regression"
 ) -> scoring.EffectScorer:
     task = domain.task(config)
-    tokenizer = EffectTokenizer(kind, 0.0, 1.0)
+    tokenizer = EffectTokenizer(kind, 0.0, 1.0, annotated=False)
     torch.manual_seed(0)
     bundle = SimpleNamespace(
         config={},

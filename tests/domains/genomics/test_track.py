@@ -118,10 +118,10 @@ def test_a_model_is_not_run_without_the_track_it_learnt_from(
     source, plain = LabelledSource(replace(simulated, data=data)), LabelledSource(simulated)
     task = domain.task(simulated)
     tokenizer = task.fit_tokenizer(source, source.variants["row"])
-    assert tokenizer == task.load_tokenizer(tokenizer.to_dict())
-    tokenizer.check_channels(source.reference.channel_names)
+    assert tokenizer == task.load_tokenizer(tokenizer.to_dict(), {})
+    assert tokenizer.told(source.reference) is source.reference
     with pytest.raises(ConfigError, match=r"data\.tracks: found none, expected x"):
-        tokenizer.check_channels(plain.reference.channel_names)
+        tokenizer.told(plain.reference)
     assert source.fingerprint() != plain.fingerprint()
     kept = domain.carried(replace(simulated, data=data)).data.tracks["x"].path
     assert Path(kept).is_absolute()

@@ -87,9 +87,9 @@ class ToyTask:
         return ToyTokenizer(float(source.frame[rows.to_list()]["y"].mean()))  # type: ignore[arg-type]
 
     def take_over(self, bundle: Any, source: ToySource, rows: pl.Series) -> Any:
-        return self.load_tokenizer(bundle.tokenizer), bundle.state_dict()
+        return self.load_tokenizer(bundle.tokenizer, bundle.config), bundle.state_dict()
 
-    def load_tokenizer(self, state: Mapping[str, Any]) -> ToyTokenizer:
+    def load_tokenizer(self, state: Mapping[str, Any], config: Mapping[str, Any]) -> ToyTokenizer:
         return ToyTokenizer(state["mean"])
 
     def loader(
