@@ -15,7 +15,7 @@ from core.training.loader import StepLoader
 from domains.genomics.class_figures import class_metrics
 from domains.genomics.config import GenomicsConfig
 from domains.genomics.fact_scale import FactScale
-from domains.genomics.figures import pooled_metrics, report_panels
+from domains.genomics.figures import calibration_metric, pooled_metrics, report_panels
 from domains.genomics.finite import require_finite
 from domains.genomics.floor import UNTRAINED, damaging_direction, floors_of, frame_of, untrained
 from domains.genomics.interval import SEQUENCE, rows_inside, write_intervals
@@ -215,11 +215,14 @@ class EffectTask:
         return fit_platt(validation["raw"].to_numpy(), validation["label"].to_numpy())
 
     def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
-        return scored
+        """Of classification the column probability: the calibrated score, as LS_PROB has it."""
+        if self.config.data.label_kind == "regression":
+            return scored
+        return scored.with_columns(probability=pl.col("score"))
 
     def metrics(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
         """Pooled Spearman, or AUROC and AUPRC, with group-bootstrap intervals; where consequences
-        are known also the figure of each and their mean.
+        are known also the figure of each and their mean; of probabilities their calibration error.
 
         Raises:
             LongstrandError: predictions that are not finite.
@@ -228,6 +231,8 @@ class EffectTask:
         name = data.variants.rsplit("/", 1)[-1] if data.variants else "variants"
         told = (predictions, data.label_kind, name, f"held-out {data.split.kind}")
         pooled = pooled_metrics(*told)
+        if "probability" in predictions.columns:
+            pooled += calibration_metric(predictions, *told[2:])
         if not pooled or "consequence" not in predictions.columns:
             return pooled
         return [*pooled, *class_metrics(*told)]
