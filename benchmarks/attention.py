@@ -32,7 +32,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from benchmarks.measure import PeakMemory, cuda_peak_mb, interleaved
 from benchmarks.passes import HEADS, SIZE, Inputs, attends, run_once
 from benchmarks.patterns import patterns
-from benchmarks.results import chosen, folder, machine, start, table, write
+from benchmarks.results import chosen, folder, machine, start, table, usable, write
 from core.attention import Plan
 
 LENGTHS = tuple(1024 << power for power in range(7))
@@ -196,7 +196,7 @@ def overtakes(rows: Sequence[Row]) -> list[Row]:
 
 
 def benchmark(settings: Settings) -> None:
-    began = machine()
+    device, began = usable(settings.device), machine()
     within = range(settings.shortest, settings.longest + 1)
     lengths = (256,) if settings.quick else [n for n in LENGTHS if n in within]
     rows: list[Row] = []
@@ -215,7 +215,7 @@ def benchmark(settings: Settings) -> None:
             "attention",
             rows + crossings,
             began,
-            settings.device,
+            device,
             folder(settings.quick, settings.out),
         ),
     )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import BigBirdConfig, BigBirdModel, LongformerConfig, LongformerModel
 
 from benchmarks.measure import interleaved
-from benchmarks.results import folder, machine, start, table, write
+from benchmarks.results import folder, machine, start, table, usable, write
 from core.attention import Window
 from core.errors import ConfigError
 from core.model import EncoderConfig, SparseEncoder
@@ -185,6 +185,7 @@ def run(settings: Settings) -> None:
     """Measures, prints the table and writes the result file."""
     if settings.dtype not in DTYPES:
         raise ConfigError(f"dtype: got {settings.dtype!r}, expected one of {[*DTYPES]}")
+    device = usable(settings.device)
     # PyTorch's fast path for inference on CPU writes out all n x n weights and is slower
     torch.backends.mha.set_fastpath_enabled(False)
     torch.manual_seed(0)
@@ -199,7 +200,7 @@ def run(settings: Settings) -> None:
     print(table(lines, [*lines[0]]))
     print("\n".join(overtaking(lines, kind) for kind in PASSES))
     name = "encoders" if settings.dtype == "float32" else f"encoders.{settings.dtype}"
-    print("wrote", write(name, rows, began, settings.device, folder(settings.quick, settings.out)))
+    print("wrote", write(name, rows, began, device, folder(settings.quick, settings.out)))
 
 
 class _Theirs(nn.Module):

@@ -21,7 +21,7 @@ import torch
 from benchmarks.measure import cuda_peak_mb, seconds_of
 from benchmarks.passes import HEADS
 from benchmarks.patterns import patterns
-from benchmarks.results import chosen, folder, machine, start, table, write
+from benchmarks.results import chosen, folder, machine, start, table, usable, write
 from core.attention import Pattern
 from core.model import EncoderConfig, SparseEncoder
 
@@ -74,12 +74,13 @@ def row_of(settings: Settings, n: int, name: str) -> Row:
 
 
 def benchmark(settings: Settings) -> None:
+    device = usable(settings.device)
     began, rows, n = machine(), list[Row](), 512 if settings.quick else settings.n
     for name in chosen("patterns", settings.patterns, [*patterns(n)]):
         rows.append(row_of(settings, n, name))
         print(table(rows[-1:], COLUMNS), flush=True)
     where = folder(settings.quick, settings.out)
-    print("wrote", write("layer", rows, began, settings.device, where))
+    print("wrote", write("layer", rows, began, device, where))
 
 
 if __name__ == "__main__":

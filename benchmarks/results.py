@@ -62,6 +62,17 @@ def chosen(setting: str, text: str, known: Sequence[str]) -> list[str]:
     return wanted or [*known]
 
 
+def usable(device: str) -> str:
+    """The device. Raises ConfigError for one that a benchmark can't run on here."""
+    known = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    if device not in known:
+        raise ConfigError(
+            f"device: got {device!r}, expected one of {known}"
+            + ("" if "cuda" in known else "; torch finds no CUDA GPU on this machine")
+        )
+    return device
+
+
 def start(kind: type[Settings], benchmark: Callable[[Settings], None]) -> None:
     """Runs a benchmark on the command line's settings; a mistake in them is said, with exit 2.
 

@@ -1,7 +1,8 @@
-"""The commands that README and docs show are commands that the pipelines take."""
+"""The commands that README and docs show are commands that pipelines and benchmarks take."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.configured import training_config
+from benchmarks.results import settings
 from core import attention
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +50,28 @@ def test_a_documented_command_composes(command: str, tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+
+
+def _benchmarks() -> list[str]:
+    """Those between backticks."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    return sorted(
+        {" ".join(c.split()) for c in re.findall(r"`(python -m benchmarks\.[^`]+)`", text)}
+    )
+
+
+def test_both_kinds_of_commands_are_found() -> None:
+    assert len(_commands()) > 40 and len(_benchmarks()) > 15
+
+
+@pytest.mark.parametrize("command", _benchmarks())
+def test_a_documented_benchmark_takes_its_settings(command: str) -> None:
+    _, _, module, *arguments = shlex.split(command)
+    taken = settings(importlib.import_module(module).Settings, arguments)
+    experiment = getattr(taken, "experiment", "")
+    if experiment:
+        overrides = shlex.split(getattr(taken, "overrides", ""))
+        training_config(["domain=genomics", f"experiment={experiment}", *overrides])
 
 
 def test_the_core_guide_runs() -> None:

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from core.attention.static import lasting
 from core.errors import ConfigError
 
 _FEW, _LONG = 8, 2  # stretches of a block, and places of a stretch
@@ -90,6 +91,7 @@ class Pick:
         return self.table.shape[1]
 
     @cached_property
+    @lasting()
     def slots(self) -> tuple[Tensor, int, int]:
         """The same places as stretches: the first of each, int64 [C, S], their length, and how far
         apart the places of one lie."""
@@ -234,6 +236,7 @@ class KeyBlocks:
         return min(self.size, self.keys)
 
     @cached_property
+    @lasting()
     def _starts(self) -> Tensor:
         return self.first.clamp(0, self.keys - self.taken)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from core.attention.patterns import BasePattern, require_count
+from core.attention.static import lasting
 from core.errors import ConfigError
 
 
@@ -116,6 +117,7 @@ class Blocks(Blockwise):
         return self._padded.to(rows.device)[rows.clamp_max(len(self.table))]
 
     @cached_property
+    @lasting()
     def _padded(self) -> Tensor:
         """The table as int64, and one more row of -1 for all rows after the last."""
         slots = max(map(len, self.table), default=0)

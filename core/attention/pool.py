@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from core.attention.static import lasting
 from core.errors import ConfigError
 
 
@@ -37,7 +38,7 @@ class Pool:
     @staticmethod
     def like(events: Events) -> Pool:
         """Without events, in the sizes, dtypes and device of these."""
-        return Pool(Events(*(x.new_empty(0, *x.shape[1:]) for x in events)))
+        return Pool(Events(*(_room(x, 0) for x in events)))
 
     @property
     def capacity(self) -> int:
@@ -94,7 +95,9 @@ class Pool:
         before, capacity = self.capacity, 2 * needed
 
         def larger(x: Tensor) -> Tensor:
-            return torch.cat((x, x.new_empty(capacity - before, *x.shape[1:])))
+            room = _room(x, capacity)
+            room[:before] = x
+            return room
 
         self._events = Events(*(larger(x) for x in self._events))
         self._free.extend(range(before, capacity))
@@ -111,3 +114,9 @@ class Pool:
         pool = Pool.like(events)
         pool.put(saved["places"].tolist(), events)
         return pool
+
+
+@lasting()
+def _room(like: Tensor, rows: int) -> Tensor:
+    """Rows as those of `like`, in memory that nothing was written to."""
+    return like.new_empty(rows, *like.shape[1:])

@@ -15,6 +15,7 @@ from core.attention.blocks import Blockwise
 from core.attention.distances import Distances
 from core.attention.learned import TopK
 from core.attention.patterns import Pattern
+from core.attention.static import lasting
 from core.attention.steps import Fixed
 from core.attention.tokens import Global
 from core.errors import ConfigError
@@ -69,6 +70,7 @@ class Retention:
 
 
 @lru_cache(maxsize=256)
+@lasting()
 def keys_of(pattern: Pattern, query: int, kv: range) -> Tensor | None:
     """Which of the keys `kv` one query sees: int64 and rising from 0; None where it sees all."""
     seen = pattern.allowed(torch.tensor(query), torch.arange(kv.start, kv.stop))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from core.attention.static import lasting
+
 _ROOMY = 4  # a buffer this many times what it holds is given back
 
 
@@ -25,7 +27,7 @@ class Rows:
     def like(x_BHND: Tensor, kinds: int = 2) -> Rows:
         """Without rows, in the sizes, dtype and device of these."""
         batch, heads, _, size = x_BHND.shape
-        return Rows(x_BHND.new_empty(kinds, batch, heads, 0, size))
+        return Rows(_room(x_BHND, kinds, batch, heads, 0, size))
 
     @property
     def capacity(self) -> int:
@@ -64,7 +66,7 @@ class Rows:
 
     def _move(self, capacity: int) -> None:
         lead, size = self.buffer.shape[:3], self.buffer.shape[4]
-        buffer = self.buffer.new_empty(*lead, capacity, size)
+        buffer = _room(self.buffer, *lead, capacity, size)
         buffer.narrow(3, 0, self.count).copy_(self.held())
         self.buffer, self.first = buffer, 0
 
@@ -77,6 +79,11 @@ class Rows:
     def from_state_dict(saved: dict[str, Tensor]) -> Rows:
         held, (first, capacity) = saved["rows"], saved["place"].tolist()
         lead, count, size = held.shape[:3], held.shape[3], held.shape[4]
-        rows = Rows(held.new_empty(*lead, capacity, size), first, count)
+        rows = Rows(_room(held, *lead, capacity, size), first, count)
         rows.held().copy_(held)
         return rows
+
+
+@lasting()
+def _room(like: Tensor, *shape: int) -> Tensor:
+    return like.new_empty(shape)

@@ -11,6 +11,21 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 @contextmanager
 def outside_tracing() -> Iterator[None]:
-    """Inside, tensors are real even where `torch.export` is looking: constants of its graph."""
-    with _disable_current_modes(), torch._C.DisableTorchFunction():
+    """Inside, tensors are real even where `torch.export` is looking: constants of its graph. They
+    may be kept, as those made inside `lasting`."""
+    with lasting(), _disable_current_modes(), torch._C.DisableTorchFunction():
+        yield
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """Inside, new tensors are ordinary ones even in `torch.inference_mode`.
+
+    For what is kept between calls: outside of that mode its tensors can't be written to, nor saved
+    for a backward pass.
+    """
+    if torch.is_inference_mode_enabled():
+        with torch.inference_mode(False):
+            yield
+    else:  # the mode would be part of a program that `torch.export` traces
         yield

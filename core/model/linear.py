@@ -18,7 +18,8 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from core.first_order import first_order
 
 ROWS = 1024  # with fewer, what is won is not worth oneDNN's preparation
 EVEN = 256  # for a new number of rows oneDNN takes milliseconds, and half a megabyte for good
@@ -26,6 +27,8 @@ NARROWEST = 128  # channels in and out; below, both libraries are equally fast
 HIDDEN = 2**20  # hidden numbers of a stretch, which two cores keep in their caches
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+_INSTEAD = "run the layer under torch.backends.mkldnn.flags(enabled=False), which is torch's own"
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -102,7 +105,7 @@ class _Linear(torch.autograd.Function):
         return _product(x_ND, weight_ED, bias_E)
 
     @staticmethod
-    @once_differentiable
+    @first_order("linear layer on CPU", _INSTEAD)
     def backward(ctx: Any, grad_NE: Tensor) -> tuple[Tensor | None, ...]:
         x_ND, weight_ED = ctx.saved_tensors
         wanted_x, wanted_weight, wanted_bias = ctx.needs_input_grad
@@ -140,7 +143,7 @@ class _FeedForward(torch.autograd.Function):
         return out_NE
 
     @staticmethod
-    @once_differentiable
+    @first_order("feed-forward layer on CPU", _INSTEAD)
     def backward(ctx: Any, grad_NE: Tensor) -> tuple[Tensor | None, ...]:
         x_ND, weight_HD, weight_EA, *kept = ctx.saved_tensors
         grad_ND = torch.empty_like(x_ND)

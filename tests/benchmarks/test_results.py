@@ -1,9 +1,13 @@
 """What benchmarks share around their figures."""
 
+import importlib
 import json
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.results import machine, settings, start, table, write
 from core.errors import ConfigError
@@ -53,3 +57,25 @@ def test_a_result_file_says_what_is_needed_to_judge_it(tmp_path):
 def test_a_table_aligns_its_columns():
     rows = [{"n": 16384, "seconds": 0.51234}, {"n": 4, "seconds": None}]
     assert table(rows, ("n", "seconds")) == "    n  seconds\n16384    0.512\n    4        -"
+
+
+@pytest.mark.parametrize("name", ["attention", "encoders", "layer"])
+@pytest.mark.parametrize("device", ["cuda", "tpu"])
+def test_a_device_that_is_not_there_is_said_with_exit_2(
+    name: str,
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+):
+    module = importlib.import_module(f"benchmarks.{name}")
+    run = module.run if name == "encoders" else module.benchmark
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    arguments = [f"device={device}", "quick=true", f"out={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        start(module.Settings, run)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert f"device: got '{device}', expected one of ['cpu']; torch finds no CUDA GPU" in said
+    assert not list(tmp_path.iterdir())

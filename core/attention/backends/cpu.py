@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.amp import custom_bwd, custom_fwd
-from torch.autograd.function import once_differentiable
 
 from core.attention.axes import Run
 from core.attention.backends.chosen import chosen_pieces
@@ -35,6 +34,7 @@ from core.attention.backends.state import State
 from core.attention.backends.tiled import tiled_backward, tiled_forward
 from core.attention.learned import Choice
 from core.attention.plan import BLOCK, Plan
+from core.first_order import first_order
 from core.fused.lanes import WIDE
 
 # measured by benchmarks/attention.py: with torch's kernel the forward has the least waste in low
@@ -91,7 +91,7 @@ class _BlockSparse(torch.autograd.Function):
         return out_BHND, lse_BHN
 
     @staticmethod
-    @once_differentiable
+    @first_order("attention on CPU", "ask for attend(..., backend='reference')")
     @custom_bwd(device_type="cpu")  # without autocast, as the forward
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:  # pyright: ignore
         q, out, lse, *kv = ctx.saved_tensors

@@ -30,7 +30,7 @@ def narrow_forward(
     """Adds the part to out [G, N, D] and lse [G, N] in place: one softmax over all keys."""
     q, k, v = qkv
     out_GRD, lse_GR = _rows(part, out), _rows(part, lse[..., None])[..., 0]
-    scores = _scores(part.cols, mask, _rows(part, q), k).mul_(scale)
+    scores = _masked(part.cols, _scores(part.cols, _rows(part, q), k).mul_(scale), mask)
     level = scores.logsumexp(-1)
     both = level if part.starts else torch.logaddexp(lse_GR, level)
     anchor = both.masked_fill(both == -torch.inf, 0.0)
@@ -54,8 +54,9 @@ def narrow_backward(
     q, out, grad = (_rows(part, x) for x in (state.q, state.out, state.grad))
     lse = _rows(part, state.lse[..., None])
     dq, dk, dv = totals
-    weights = _scores(part.cols, mask, q, state.k).mul_(scale).sub_(lse).exp_()
-    slopes = _scores(part.cols, None, grad, state.v).sub_((grad * out).sum(-1, keepdim=True))
+    scores = _masked(part.cols, _scores(part.cols, q, state.k).mul_(scale), mask)
+    weights = scores.sub_(lse).exp_()
+    slopes = _scores(part.cols, grad, state.v).sub_((grad * out).sum(-1, keepdim=True))
     slopes.mul_(weights).mul_(scale)
     _add_products(part.cols, _rows(part, dq), slopes, state.k)
     _add_transposed(part.cols, dk, slopes, q)
@@ -69,15 +70,21 @@ def _rows(part: Part, x_GND: Tensor) -> Tensor:
     return taken[:, :, 0] if isinstance(part.cols, Shifts) else taken[:, 0]
 
 
-def _scores(cols: KeyAxis, mask: Tensor | None, rows_GRD: Tensor, k: Tensor) -> Tensor:
-    """[G, R, K], the products of rows and keys; `mask` [G or 1, C, R, K] is added."""
+def _scores(cols: KeyAxis, rows_GRD: Tensor, k: Tensor) -> Tensor:
+    """[G, R, K], the products of rows and keys."""
     if isinstance(cols, Shifts):
-        scores = torch.stack(
+        return torch.stack(
             [(rows_GRD * cols.diagonal(k, at)).sum(-1) for at in range(cols.width)], -1
         )
-        return scores if mask is None else scores.add_(mask[:, :, 0])
-    scores = rows_GRD @ cols.take(k)[:, 0].transpose(1, 2)
-    return scores if mask is None else scores.add_(mask[:, 0])
+    return rows_GRD @ cols.take(k)[:, 0].transpose(1, 2)
+
+
+def _masked(cols: KeyAxis, scores_GRK: Tensor, mask: Tensor | None) -> Tensor:
+    """With `mask` [G or 1, C, R, K] added to scores that have their scale: -inf times a scale of 0
+    or below would be no mask."""
+    if mask is None:
+        return scores_GRK
+    return scores_GRK.add_(mask[:, :, 0] if isinstance(cols, Shifts) else mask[:, 0])
 
 
 def _add_products(cols: KeyAxis, into_GRD: Tensor, weights: Tensor, v: Tensor) -> None:

@@ -8,6 +8,8 @@ import threading
 import torch
 from torch import Tensor
 
+from core.attention.static import lasting
+
 _KEPT = 1 << 21  # numbers; more is rare, and given back
 
 
@@ -29,5 +31,6 @@ def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if size > _KEPT or torch.compiler.is_compiling():
         return torch.empty(shape, dtype=dtype)
     if (name, dtype) not in _scratch.buffers:
-        _scratch.buffers[name, dtype] = torch.empty(_KEPT, dtype=dtype)
+        with lasting():
+            _scratch.buffers[name, dtype] = torch.empty(_KEPT, dtype=dtype)
     return _scratch.buffers[name, dtype][:size].view(shape)

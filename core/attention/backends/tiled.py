@@ -26,6 +26,7 @@ from core.attention.axes import KeyBlocks, Pick, Run, Slots
 from core.attention.backends.pieces import Piece
 from core.attention.backends.state import State
 from core.attention.parts import Part
+from core.attention.static import lasting
 from core.fused.backward import backward
 from core.fused.blocks import CHUNK, TILE, Blocks
 from core.fused.forward import forward
@@ -94,7 +95,8 @@ def tiled_backward(
 def blocks_of(piece: Piece) -> Blocks:
     """What a kernel needs to know of a piece; kept with it, but for the bounds of a call."""
     if "blocks" not in piece.derived:
-        piece.derived["blocks"] = _blocks(piece)
+        with lasting():
+            piece.derived["blocks"] = _blocks(piece)
     blocks: Blocks = piece.derived["blocks"]
     if piece.bounds is None:
         return blocks

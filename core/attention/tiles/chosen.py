@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
 from core.attention.algebra import Term
-from core.attention.static import outside_tracing
+from core.attention.static import lasting, outside_tracing
 from core.attention.tiles.bounds import Reach, ends
 from core.attention.tiles.rules import Rule, Scope, term_rule, union
 from core.attention.tiles.terms import Sides
@@ -126,6 +126,7 @@ class _Limits(NamedTuple):
 
 
 @lru_cache(maxsize=32)
+@lasting()
 def _limits(plan: Plan, term: Term, scope: Scope) -> _Limits:
     sides = Sides(scope.q, scope.kv, BLOCK)
     i0, i1 = sides.i0[:, None], sides.i1[:, None]

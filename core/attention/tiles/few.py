@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.attention.backends.source import compute_dtype
+from core.attention.static import lasting
 from core.attention.tiles.rules import Rule, Scope
 
 FEW = 64  # global tokens above which they are blocks of a grid
@@ -44,6 +45,7 @@ class Few:
         return products(q, k, v, self._unbounded if bounds is None else self._mask(bounds), scale)
 
     @cached_property
+    @lasting()
     def _unbounded(self) -> Tensor | None:
         mask = self._mask(None)
         return None if bool(mask.all()) else mask

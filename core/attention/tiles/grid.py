@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
+from core.attention.static import lasting
 from core.attention.tiles.bounds import Reach, along, ends
 from core.attention.tiles.rules import Rule, Scope
 from core.attention.tiles.tiles import (
@@ -53,6 +54,7 @@ class Grid(Generic[V]):
         return self._unbounded if bounds_BN2 is None else self._bounded(bounds_BN2)
 
     @cached_property
+    @lasting()
     def _unbounded(self) -> BlockMask:
         seen, seen_by = (split(x, x.held()[None], x.full[None]) for x in (self.seen, self.seen_by))
         return block_mask(seen, seen_by, self._lengths(), BLOCK, self._mask_mod())

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from core.attention.algebra import Term
 from core.attention.blocks import Blockwise
+from core.attention.static import lasting
 from core.attention.steps import Fixed, LogSparse, Strided
 from core.attention.tokens import Global
 from core.errors import ConfigError
@@ -47,6 +48,7 @@ class Scope(NamedTuple):
 
 
 @lru_cache(maxsize=1024)  # a copy to a GPU waits for it
+@lasting()
 def _number(value: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=device)
 

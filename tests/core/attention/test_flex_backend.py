@@ -28,7 +28,8 @@ from core.attention import (
     longformer,
 )
 from core.attention.backends import flex as backend
-from core.attention.tiles import grids
+from core.attention.plan import build_plan
+from core.attention.tiles import chosen, grids, rules
 from core.attention.tiles.few import Few
 from core.attention.tiles.grid import Grid
 from core.attention.tiles.grids import grids_of
@@ -38,6 +39,7 @@ from tests.core.attention import blocks
 from tests.core.attention.helpers import PATTERNS, assert_same, gradients, inputs
 from tests.core.attention.test_attend import random_bounds, run
 from tests.core.attention.test_blocks import OWN
+from tests.core.attention.test_inference import inference_tensors
 from tests.core.attention.test_learned import MIXED
 
 CPU = torch.device("cpu")
@@ -76,6 +78,21 @@ def test_listed_blocks_and_rule_give_the_reference(name: str, n: int, by_blocks:
     q, k, v = inputs(n, batch=1)
     plan = ALL[name].plan(range(n), range(n), 8)
     assert_same(run(q, k, v, plan, None, "flex"), run(q, k, v, plan, None, "reference"))
+
+
+@pytest.mark.parametrize("name", [*KINDS, "global-window"])
+def test_training_after_inference_is_as_without(name: str, by_blocks: None) -> None:
+    n = 300
+    given = inputs(n, batch=1)
+    plan = ALL[name].plan(range(n), range(n), 8)
+    expected = run(*given, plan, None, "flex")
+    for cache in (build_plan, grids_of, rules._number, chosen._frame, chosen._limits):
+        cache.cache_clear()
+    with torch.inference_mode():
+        plan = ALL[name].plan(range(n), range(n), 8)
+        attend(*given, plan, backend="flex")
+        assert not inference_tensors()
+    assert_same(run(*given, plan, None, "flex"), expected)
 
 
 @pytest.mark.parametrize("name", list(ALL))

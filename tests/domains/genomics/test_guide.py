@@ -1,4 +1,4 @@
-"""The guide's commands, from own FASTA, GFF3 and VCF to scored files, run as they stand."""
+"""The guide's commands, from simulated data or own files to scored ones, run as they stand."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from domains.genomics.config import GenomicsConfig, GenomicsData, SimulationConf
 from tests.domains.genomics.conftest import ROOT
 from tests.test_docs import shell_blocks
 
-# All in one process: importing torch takes longer than these trainings.
+# All in one process: importing torch takes longer than these trainings. Each names its own run, as
+# commands of a shell do.
 RUN = """
-import importlib, json, sys
+import importlib, json, os, sys
 for module, *arguments in json.loads(sys.argv[1]):
+    os.environ.pop("LONGSTRAND_RUN_ID", None)
     sys.argv = [module, *arguments]
     importlib.import_module(module).main()
 """
@@ -49,23 +51,23 @@ def _files(folder: Path) -> None:
 
 
 def _commands() -> list[list[str]]:
-    """Module and arguments of all commands after those of the simulated data."""
+    """Module and arguments of all commands."""
     text = (ROOT / "docs" / "genomics.md").read_text()
-    blocks = "".join(shell_blocks(text[text.index("## Your own data") :])).replace("\\\n", " ")
+    blocks = "".join(shell_blocks(text)).replace("\\\n", " ")
     found = re.findall(r"^python -m (\S+) (.*)$", blocks, re.M)
     return [[module, *shlex.split(arguments)] for module, arguments in found]
 
 
-def test_the_guide_leads_from_own_files_to_scored_ones(tmp_path: Path) -> None:
+def test_the_guide_leads_from_files_to_scored_ones(tmp_path: Path) -> None:
     _files(tmp_path)
     commands = _commands()
     kinds = [c[0].split(".")[1] for c in commands]
     trainings = ["train", "score", "train", "score", "train"]
-    assert kinds == [*trainings, "evaluate", "train", "score"]
+    assert kinds == ["train", "simulate", "score", *trainings, "evaluate", "train", "score"]
     for command, kind in zip(commands, kinds, strict=True):
         if kind == "train":
             command += TRAINED
-        if "domain.head=difference" in command:
+        if kind == "simulate" or (kind == "train" and not any("fasta=" in c for c in command)):
             command += SIMULATED
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(commands)],
@@ -76,8 +78,11 @@ def test_the_guide_leads_from_own_files_to_scored_ones(tmp_path: Path) -> None:
         timeout=500,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    summaries = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [s["status"] for s in summaries] == ["done"] * 8
+    first, made, simulated, *summaries = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {s["status"] for s in (first, made, simulated, *summaries)} == {"done"}
+    # The files that were simulated are those that the first training made for itself.
+    assert simulated["scored"] == simulated["rows"] == 1200
+    assert (tmp_path / "simulated/README.txt").is_file()
     assert summaries[1]["scored"] == summaries[1]["rows"] > 200
     assert (tmp_path / "scored.vcf.gz.tbi").is_file()
     assert summaries[3]["scored"] == summaries[1]["scored"]
