@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from core.attention.static import lasting
+from core.attention.static import lasting, unknown
 from core.errors import ConfigError
 
 _FEW, _LONG = 8, 2  # stretches of a block, and places of a stretch
@@ -242,8 +242,10 @@ class KeyBlocks:
 
     @cached_property
     def ragged(self) -> bool:
-        """Whether some place holds no key of its slot."""
-        return self.taken < self.size or bool((self._starts != self.first).any())
+        """Whether some place holds no key of its slot, as far as a trace knows."""
+        if self.taken < self.size or unknown(self.first):
+            return True
+        return bool((self._starts != self.first).any())
 
     def index(self) -> Tensor:
         """int32 [C, width] or [G, C, width], -1 where there is no key."""

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.attention.static import known
 from core.errors import ConfigError
 
 _SCORES = 1 << 20  # scores, or elements of gathered tokens, that are held at a time
@@ -91,7 +92,7 @@ class _Chooser:
     def steps(self, bounded: bool) -> list[slice]:
         """Stretches of rows whose scores fit."""
         batch, heads, rows, tokens, size = self.queries.shape
-        row = batch * heads * max(self.keys.shape[2], tokens * size if bounded else 0)
+        row = known(batch, 1) * heads * max(self.keys.shape[2], tokens * size if bounded else 0)
         step = max(1, _SCORES // row)
         return [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
 

@@ -1,4 +1,5 @@
-"""Plans are data, not computation: what depends on lengths alone is made outside of a trace."""
+"""What `torch.export` may know. Plans are data, not computation: what depends on lengths alone is
+made outside of a trace, and what the data decide is no more than shapes inside."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 from torch.utils._python_dispatch import _disable_current_modes
 
 
@@ -29,3 +32,13 @@ def lasting() -> Iterator[None]:
             yield
     else:  # the mode would be part of a program that `torch.export` traces
         yield
+
+
+def unknown(x: Tensor) -> bool:
+    """Whether a tensor is of a trace, and so has no numbers to look at."""
+    return is_fake(x)
+
+
+def known(size: int, otherwise: int) -> int:
+    """A size of a tensor, or `otherwise` where a trace leaves it open."""
+    return otherwise if isinstance(size, torch.SymInt) else size

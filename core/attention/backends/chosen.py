@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from core.attention.axes import KeyBlocks, Slots
-from core.attention.backends.pieces import MASK_AREA, Piece, Size, additive
+from core.attention.backends.pieces import EVERYONE, MASK_AREA, Piece, Size, additive
 from core.attention.layout.draws import stretches
 from core.attention.learned import Choice
 from core.attention.parts import Part
 from core.attention.plan import Plan
+from core.attention.static import known, unknown
 
 Masked = tuple[Tensor, Tensor | None]
 
@@ -25,15 +26,17 @@ def chosen_pieces(
     plan: Plan, bounds: Tensor | None, choices: Sequence[Choice], k_GND: Tensor, size: Size
 ) -> Iterator[Piece]:
     """A piece holds a few block rows of all heads; `choices` are those of `plan.learned`."""
-    groups, _, channels = k_GND.shape
+    channels = k_GND.shape[2]
     for part in plan.parts:
         slots = part.cols
         if isinstance(slots, Slots):
-            keys = _keys(choices[slots.choice].table, slots, len(plan.kv), plan.kv.start)
-            plain = part.rule is None and slots.choice == 0
+            table_BHRS = choices[slots.choice].table
+            groups = known(k_GND.shape[0], table_BHRS.shape[1])
+            keys = _keys(table_BHRS, slots, len(plan.kv), plan.kv.start)
+            plain = part.rule is None and slots.choice == 0 and not unknown(keys.first)
             if plain and size.tiles(part):
                 some = replace(part, cols=keys)
-                yield Piece(slice(groups), some, None, None, bounds=bounds)
+                yield Piece(EVERYONE, some, None, None, bounds=bounds)
                 continue
             step = size.numbers // max(1, groups * channels * slots.width)
             if not plain or bounds is not None:
@@ -65,7 +68,7 @@ def _chosen(
     """`masks` keeps the mask of all pieces with as many keys, where they share one."""
     keys = part.cols
     assert isinstance(keys, KeyBlocks)
-    if keys.ragged:
+    if keys.ragged and not unknown(keys.first):
         used = (keys.first != KeyBlocks.ABSENT).any(0).any(0)
         if not bool(used.any()):
             if not part.starts:
@@ -73,10 +76,9 @@ def _chosen(
             used[0] = True  # rows that no part starts would hold anything
         keys = replace(keys, first=keys.first[..., used])
         part = replace(part, cols=keys)
-    everyone = slice(len(k_GND))
     if part.rule is None and not earlier and not _cut(part, keys, bounds):
         if part.full:
-            yield Piece(everyone, part, None, None)
+            yield Piece(EVERYONE, part, None, None)
             return
         if (part.left, part.right) == (None, 0) and not keys.ragged:
             # only the own block, the first slot, holds keys after a query: one mask for all
@@ -84,13 +86,13 @@ def _chosen(
                 own = replace(keys, first=keys.first[:1, :1])
                 one = replace(part, rows=part.rows.blocks(0, 1), cols=own)
                 masks[keys.width] = additive(one.mask(), k_GND.dtype)
-            yield Piece(everyone, part, *masks[keys.width])
+            yield Piece(EVERYONE, part, *masks[keys.width])
             return
     mask = part.mask(bounds)
     i, j = part.rows.index().long() + part.origin[0], keys.index().long() + part.origin[1]
     for choice in earlier:
         mask = mask & ~choice.holds(i[..., None], j[..., None, :])
-    yield Piece(everyone, part, *additive(mask, k_GND.dtype))
+    yield Piece(EVERYONE, part, *additive(mask, k_GND.dtype))
 
 
 def _cut(part: Part, keys: KeyBlocks, bounds: Tensor | None) -> bool:

@@ -96,7 +96,7 @@ def _keys(cols: KeyAxis, x_GND: Tensor, name: str) -> Tensor:
     assert not isinstance(cols, Shifts)
     if not isinstance(cols, KeyBlocks):
         return cols.take(x_GND)
-    shape = (len(x_GND), cols.count, cols.width, x_GND.shape[2])
+    shape = (x_GND.shape[0], cols.count, cols.width, x_GND.shape[2])
     return cols.take(x_GND, out=scratch(name, shape, x_GND.dtype))
 
 

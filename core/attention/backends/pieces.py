@@ -17,13 +17,14 @@ from torch import Tensor
 from core.attention.axes import Run, Slots
 from core.attention.parts import Part
 from core.attention.plan import Plan
-from core.attention.static import outside_tracing
+from core.attention.static import known, outside_tracing, unknown
 
 MASK_AREA = 1 << 19  # pairs of a mask that is not shared by all blocks
 _KEPT = 1 << 23  # numbers in the masks that are kept with a plan
 _STRETCHES = 8  # stretches of blocks alike that a piece is cut into; more cost more than they save
 _EMPTY, _WHOLE, _CUT = 0, 1, 2
 _ALL = 1 << 62
+EVERYONE = slice(None)  # all heads of all batch rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,64 +79,65 @@ def fixed_parts(plan: Plan) -> list[Part]:
 def pieces_of(
     plan: Plan, bounds: Tensor | None, heads: int, k_GND: Tensor, size: Size
 ) -> Iterator[Piece]:
-    groups, _, channels = k_GND.shape
+    groups = known(k_GND.shape[0], heads)
     for at, part in enumerate(fixed_parts(plan)):
         if bounds is None:
-            yield from _static(plan, at, part, size, k_GND)
+            yield from _static(plan, at, part, size, groups, k_GND)
         elif size.tiles(part):
-            for piece in _static(plan, at, part, size, k_GND):
+            for piece in _static(plan, at, part, size, groups, k_GND):
                 if size.tiles(piece.part):
                     yield replace(piece, bounds=bounds)
                 else:  # the few rows that were left over
                     yield from _bounded(piece.part, bounds, heads, k_GND, size)
         else:
-            for some in size.split(part, groups * channels):
+            for some in size.split(part, groups * k_GND.shape[2]):
                 yield from _bounded(some, bounds, heads, k_GND, size)
 
 
 def _bounded(part: Part, bounds: Tensor, heads: int, k_GND: Tensor, size: Size) -> Iterator[Piece]:
     """A part that isn't tiled, with the bounds in its masks."""
-    groups = len(k_GND)
     for piece, cut in _left(part, bounds):
         if cut:
-            yield from _cut(piece, bounds, heads, groups, k_GND.dtype)
+            yield from _cut(piece, bounds, heads, k_GND.dtype)
         else:
-            yield _whole(piece, groups, k_GND.dtype, size)
+            yield _whole(piece, k_GND.dtype, size)
 
 
-def _static(plan: Plan, at: int, part: Part, size: Size, k_GND: Tensor) -> Iterator[Piece]:
+def _static(
+    plan: Plan, at: int, part: Part, size: Size, groups: int, k_GND: Tensor
+) -> Iterator[Piece]:
     """What lengths alone decide of part number `at`, so that `torch.export` sees constants."""
-    groups, _, channels = k_GND.shape
+    channels = k_GND.shape[2]
     tiled = size.tiles(part)  # one piece for any number of heads
     key = (at, tiled) if tiled else (at, size, groups, channels, k_GND.dtype)
     if key not in plan.prepared:
         with outside_tracing():
             pieces = size.split(part, groups * channels)
-            plan.prepared[key] = list(_prepared(plan, pieces, size, groups, k_GND.dtype))
+            plan.prepared[key] = list(_prepared(plan, pieces, size, k_GND.dtype))
     for piece in plan.prepared[key]:
         if isinstance(piece, Part):
             with outside_tracing():
-                piece = _whole(piece, groups, k_GND.dtype, size)
-        yield replace(piece, groups=slice(groups)) if tiled else piece
+                piece = _whole(piece, k_GND.dtype, size)
+        yield piece
 
 
 def _prepared(
-    plan: Plan, pieces: Iterator[Part], size: Size, groups: int, dtype: torch.dtype
+    plan: Plan, pieces: Iterator[Part], size: Size, dtype: torch.dtype
 ) -> Iterator[Piece | Part]:
     """Pieces with their masks, as long as those of the plan take little memory together; a tiled
     one's is kept in the order of its kernel too."""
     for some in pieces:
         kept = plan.prepared.setdefault("kept", 0)
-        piece = _whole(some, groups, dtype, size) if kept < _KEPT else some
+        piece = _whole(some, dtype, size) if kept < _KEPT else some
         if isinstance(piece, Piece) and piece.mask is not None:
             plan.prepared["kept"] = kept + piece.mask.numel() * (2 if size.tiles(some) else 1)
         yield piece
 
 
-def _whole(part: Part, groups: int, dtype: torch.dtype, size: Size) -> Piece:
+def _whole(part: Part, dtype: torch.dtype, size: Size) -> Piece:
     if not size.masks(part):
-        return Piece(slice(groups), part, None, None)
-    return Piece(slice(groups), part, *additive(part.mask(), dtype))
+        return Piece(EVERYONE, part, None, None)
+    return Piece(EVERYONE, part, *additive(part.mask(), dtype))
 
 
 def _left(piece: Part, bounds: Tensor) -> Iterator[tuple[Part, bool]]:
@@ -175,24 +177,22 @@ def _trimmed(part: Part, low: Tensor, high: Tensor) -> Part:
     return part.trimmed(first, last)
 
 
-def _cut(
-    piece: Part, bounds: Tensor, heads: int, groups: int, dtype: torch.dtype
-) -> Iterator[Piece]:
+def _cut(piece: Part, bounds: Tensor, heads: int, dtype: torch.dtype) -> Iterator[Piece]:
     """One mask serves all heads of a sequence; small ones are copied for several sequences."""
     batch = len(bounds) if len(bounds) > 1 else 1
     step = max(1, MASK_AREA // (heads * piece.area()))
     for first in range(0, batch, step):
         last = min(first + step, batch)
-        rows = slice(first * heads, last * heads) if batch > 1 else slice(groups)
+        rows = slice(first * heads, last * heads) if batch > 1 else EVERYONE
         mask, empty = additive(piece.mask(bounds[first:last]), dtype)
         yield Piece(rows, piece, _per_head(mask, heads), _per_head(empty, heads))
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """0 where a pair counts, -inf elsewhere; and the rows with no pair, where there are any."""
+    """0 where a pair counts, -inf elsewhere; and the rows with no pair, where there may be any."""
     empty = ~mask.any(-1)
     added = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -torch.inf)
-    return added, empty if bool(empty.any()) else None
+    return added, empty if unknown(empty) or bool(empty.any()) else None
 
 
 def _per_head(x: Tensor | None, heads: int) -> Tensor | None:

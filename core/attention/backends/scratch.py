@@ -28,7 +28,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     kept: those of a trace hold no numbers, and those of this process don't belong in a program.
     """
     size = math.prod(shape)
-    if size > _KEPT or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or size > _KEPT:
         return torch.empty(shape, dtype=dtype)
     if (name, dtype) not in _scratch.buffers:
         with lasting():

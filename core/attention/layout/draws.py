@@ -14,6 +14,7 @@ from core.attention.axes import KeyBlocks, Pick, Run
 from core.attention.blocks import Blockwise
 from core.attention.layout.layout import SCATTERED, Layout, Outside
 from core.attention.parts import Part, Rule
+from core.attention.static import unknown
 
 
 def block_parts(layout: Layout, term: Term) -> Iterator[Part]:
@@ -46,7 +47,9 @@ def block_parts(layout: Layout, term: Term) -> Iterator[Part]:
 
 def stretches(counts: Tensor) -> list[tuple[int, int]]:
     """Stretches [first, last) of rows with as many slots, so that none is masked; one stretch of
-    all rows where they change too often."""
+    all rows where they change too often, or are not known."""
+    if unknown(counts):
+        return [(0, len(counts))]
     changes = ((counts[1:] != counts[:-1]).nonzero().flatten() + 1).tolist()
     inner = changes if len(changes) <= SCATTERED else []
     return list(pairwise([0, *inner, len(counts)]))

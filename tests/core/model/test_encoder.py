@@ -16,6 +16,7 @@ from core.attention import (
     LogSparse,
     Pattern,
     Strided,
+    TopK,
     Window,
     bigbird,
     longformer,
@@ -217,7 +218,14 @@ def test_unusable_configurations_say_why() -> None:
 EVERYTHING = bigbird(6, 1, (0, 50)) | LogSparse() | Strided(16)
 
 
-@pytest.mark.parametrize("pattern", [Window(5) & Causal(), EVERYTHING], ids=["window", "all"])
+EXPORTED: dict[str, Pattern] = {
+    "window": Window(5) & Causal(),
+    "all": EVERYTHING,
+    "topk": (Window(5) | TopK(2, block=16)) & Causal(),
+}
+
+
+@pytest.mark.parametrize("pattern", EXPORTED.values(), ids=EXPORTED)
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
 def test_an_exported_encoder_gives_the_same_numbers(
     pattern: Pattern, used: bool, tmp_path: Path
@@ -235,3 +243,13 @@ def test_an_exported_encoder_gives_the_same_numbers(
     other = tokens(4, 150)[2:]
     found = torch.export.load(tmp_path / "encoder.pt2").module()(other)
     torch.testing.assert_close(found, model(other), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("pattern", [Window(5), EXPORTED["topk"]], ids=["window", "topk"])
+def test_an_exported_encoder_takes_any_number_of_sequences(pattern: Pattern) -> None:
+    model = encoder(replace(SMALL, pattern=pattern, kv_heads=1))
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(model, (tokens(2, 70),), dynamic_shapes=({0: batch},))
+    for sequences in (1, 2, 9):
+        x = tokens(sequences, 70) + sequences
+        torch.testing.assert_close(program.module()(x), model(x), rtol=1e-12, atol=1e-12)
