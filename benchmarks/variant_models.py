@@ -4,6 +4,7 @@ that saw nothing of its fold.
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from benchmarks.variant_data import Protocol, opened
 from core.contract import Fold
 from core.errors import ConfigError
 from domains.genomics.effect import EffectTask
+from domains.genomics.floor import floors_of, untrained
 from domains.genomics.source import LabelledSource
 
 MODELS = (
@@ -29,6 +31,7 @@ MODELS = (
     "trees_facts",
     "consequence_rank",
     "position_knn",
+    "kmer",
     "untrained",
 )
 
@@ -144,27 +147,27 @@ def boosted(held: Held, features: np.ndarray) -> Told:
     return Told(score, spent["train"], len(score) / spent["predict"])
 
 
-def _floor(held: Held, name: str) -> Told:
-    def predict(fold: Fold) -> np.ndarray:
-        floors = held.task.floors(held.source, fold)
-        return floors[name].sort("row")["raw"].to_numpy()
+def _floors(held: Held) -> dict[str, Told]:
+    """Those that are no network."""
+    found = {fold.name: floors_of(held.source, fold) for fold in held.folds}
 
-    return Told(_by_fold(held, predict))
+    def told(name: str) -> Told:
+        return Told(
+            _by_fold(held, lambda fold: found[fold.name][name].sort("row")["raw"].to_numpy())
+        )
+
+    return {name: told(name) for name in found[held.folds[0].name]}
 
 
 def _untrained(held: Held) -> Told:
     """Our network as it is before its first step."""
-    import torch
-
     from pipelines import build
 
     encoder = build.encoder(held.config, build.pattern(held.config.attention))
     spent = [0.0]
 
     def predict(fold: Fold) -> np.ndarray:
-        tokenizer = held.task.fit_tokenizer(held.source, fold.train)
-        torch.manual_seed(0)
-        module = held.task.module(tokenizer, encoder)
+        tokenizer, module = untrained(held.task, held.source, fold.train, encoder)
         began = time.perf_counter()
         told = held.task.predict(module, held.source, tokenizer, fold.test)
         spent[0] += time.perf_counter() - began
@@ -176,14 +179,16 @@ def _untrained(held: Held) -> Told:
 
 def tell(held: Held, models: list[str], predictions: str) -> dict[str, Told]:
     """Scores of each model on the same rows."""
+    floors = functools.cache(lambda: _floors(held))
     makers: dict[str, Callable[[], Told]] = {
         "ours": lambda: ours(held, predictions),
         "cnn": lambda: convolutional(held),
         "trees": lambda: boosted(held, held.protocol.features(held.source, held.rows)),
         "trees_length": lambda: boosted(held, _with_length(held)),
         "trees_facts": lambda: boosted(held, trees.fact_features(held.source.reference, held.rows)),
-        "consequence_rank": lambda: _floor(held, "consequence_rank"),
-        "position_knn": lambda: _floor(held, "position_knn"),
+        "consequence_rank": lambda: floors()["consequence_rank"],
+        "position_knn": lambda: floors()["position_knn"],
+        "kmer": lambda: floors()["kmer"],
         "untrained": lambda: _untrained(held),
     }
     return {name: makers[name]() for name in models}

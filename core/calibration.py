@@ -112,9 +112,21 @@ def calibration_error(
         mass: [n], not negative; every bin of rising score has the same sum of it. Ones give bins
             of equal counts; the scores themselves suit probabilities of something rare.
     """
+    mean = np.average(label, weights=weight) if weight.sum() else 0.0
+    spread = max(np.sum(weight * np.abs(label - mean)), 1e-300)
+    return float(_excess(score, label, weight, mass) / spread)
+
+
+def expected_calibration_error(label: np.ndarray, score: np.ndarray) -> float:
+    """How far [n] probabilities lie from how often their [n] 0/1 labels are 1, on average over ten
+    bins of equal counts (Naeini et al. 2015, there of equal widths): 0 is perfect, 1 the most."""
+    ones = np.ones(len(score))
+    return _excess(score, label, ones, ones) / len(score)
+
+
+def _excess(score: np.ndarray, label: np.ndarray, weight: np.ndarray, mass: np.ndarray) -> float:
+    """Sum over bins of |sum of weight * (score - label)|."""
     order = np.argsort(score, kind="stable")
     total = np.cumsum(mass[order])
     bins = np.minimum((total / max(total[-1], 1e-300) * BINS).astype(int), BINS - 1)
-    excess = np.bincount(bins, (weight * (score - label))[order], minlength=BINS)
-    mean = np.average(label, weights=weight) if weight.sum() else 0.0
-    return float(np.abs(excess).sum() / max(np.sum(weight * np.abs(label - mean)), 1e-300))
+    return float(np.abs(np.bincount(bins, (weight * (score - label))[order], minlength=BINS)).sum())

@@ -246,8 +246,9 @@ class Task(Protocol):
         where there is nothing to tell beyond `metrics`."""
         ...
 
-    def floors(self, source: Any, fold: Fold) -> Mapping[str, pl.DataFrame]:
-        """Predictions on the fold's test rows of models that take no learning worth the name."""
+    def floors(self, source: Any, fold: Fold, encoder: EncoderConfig) -> Mapping[str, pl.DataFrame]:
+        """Predictions on the fold's test rows of models that take no learning worth the name; one
+        of them may be the network of this encoder before its first step."""
         ...
 
     def label_intervals(self, source: Any, fold: Fold) -> list[str]:

@@ -221,7 +221,8 @@ def _everyone(
     floors: dict[str, list[pl.DataFrame]] = {}
     for fold in folds:
         if len(fold.test):
-            for name, frame in job.task.floors(job.source, fold).items():
+            found = job.task.floors(job.source, fold, job.encoders[fold.name])
+            for name, frame in found.items():
                 named = frame.with_columns(
                     pl.col("raw").cast(pl.Float64).alias("score"), pl.lit(fold.name).alias("fold")
                 )

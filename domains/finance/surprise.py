@@ -112,7 +112,9 @@ class SurpriseTask(FraudTask):
             return []
         return super().parts(source, predictions.with_columns(raw="score"))
 
-    def floors(self, source: TransactionSource, fold: Fold) -> Mapping[str, pl.DataFrame]:
+    def floors(
+        self, source: TransactionSource, fold: Fold, encoder: EncoderConfig
+    ) -> Mapping[str, pl.DataFrame]:
         """How frequent a class of each field is, whatever came before, and the amount alone."""
         tokenizer = self.fit_tokenizer(source, fold.learned)
         gatherer = Gatherer(self._stream(source, tokenizer), source.schema.label_delay)

@@ -186,7 +186,9 @@ class FraudTask:
     def parts(self, source: TransactionSource, predictions: pl.DataFrame) -> list[Metric]:
         return list(part_metrics(source.path.stem, predictions))
 
-    def floors(self, source: TransactionSource, fold: Fold) -> dict[str, pl.DataFrame]:
+    def floors(
+        self, source: TransactionSource, fold: Fold, encoder: EncoderConfig
+    ) -> dict[str, pl.DataFrame]:
         """Probabilities by the amount alone and by the Handbook's aggregates. Aggregates take
         labels with the same delay as the model."""
         stream = self._stream(source, self.fit_tokenizer(source, fold.learned))

@@ -15,9 +15,9 @@ from core.training.loader import StepLoader
 from domains.genomics.class_figures import class_metrics
 from domains.genomics.config import GenomicsConfig
 from domains.genomics.fact_scale import FactScale
-from domains.genomics.figures import pooled_metrics, report_panels
+from domains.genomics.figures import calibration_metric, pooled_metrics, report_panels
 from domains.genomics.finite import require_finite
-from domains.genomics.floor import damaging_direction, floors_of
+from domains.genomics.floor import UNTRAINED, damaging_direction, floors_of, frame_of, untrained
 from domains.genomics.interval import SEQUENCE, rows_inside, write_intervals
 from domains.genomics.label_class import check_classes, check_positive
 from domains.genomics.purge import Purge
@@ -215,11 +215,14 @@ class EffectTask:
         return fit_platt(validation["raw"].to_numpy(), validation["label"].to_numpy())
 
     def decide(self, scored: pl.DataFrame, calibration: Calibration) -> pl.DataFrame:
-        return scored
+        """Of classification the column probability: the calibrated score, as LS_PROB has it."""
+        if self.config.data.label_kind == "regression":
+            return scored
+        return scored.with_columns(probability=pl.col("score"))
 
     def metrics(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
         """Pooled Spearman, or AUROC and AUPRC, with group-bootstrap intervals; where consequences
-        are known also the figure of each and their mean.
+        are known also the figure of each and their mean; of probabilities their calibration error.
 
         Raises:
             LongstrandError: predictions that are not finite.
@@ -228,6 +231,8 @@ class EffectTask:
         name = data.variants.rsplit("/", 1)[-1] if data.variants else "variants"
         told = (predictions, data.label_kind, name, f"held-out {data.split.kind}")
         pooled = pooled_metrics(*told)
+        if "probability" in predictions.columns:
+            pooled += calibration_metric(predictions, *told[2:])
         if not pooled or "consequence" not in predictions.columns:
             return pooled
         return [*pooled, *class_metrics(*told)]
@@ -235,9 +240,14 @@ class EffectTask:
     def parts(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
         return []
 
-    def floors(self, source: LabelledSource, fold: Fold) -> Mapping[str, pl.DataFrame]:
-        """`position_knn` and, with an annotation, `consequence_rank` on the test rows."""
-        return floors_of(source, fold)
+    def floors(
+        self, source: LabelledSource, fold: Fold, encoder: EncoderConfig
+    ) -> Mapping[str, pl.DataFrame]:
+        """`position_knn`, `kmer`, `untrained` and, with an annotation, `consequence_rank` on the
+        test rows."""
+        tokenizer, module = untrained(self, source, fold.train, encoder)
+        told = self.predict(module, source, tokenizer, fold.test)["raw"]
+        return {**floors_of(source, fold), UNTRAINED: frame_of(source, fold, told.to_numpy())}
 
     def label_intervals(self, source: LabelledSource, fold: Fold) -> list[str]:
         """`contig:start-end` (0-based, half-open) of the labels that training and calibration

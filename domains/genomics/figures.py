@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
+from core.calibration import expected_calibration_error
 from core.contract import Metric, Panel
 from domains.genomics.finite import require_finite
 
@@ -85,6 +86,22 @@ def pooled_metrics(
             each = [figure(*_joined(_parts(f, column))) for f in frame.partition_by("fold")]
             out += _mean_of_folds(out[-1], np.array(each))
     return out
+
+
+def calibration_metric(predictions: pl.DataFrame, data: str, protocol: str) -> list[Metric]:
+    """`calibration_error`: how far probabilities lie from the frequencies of the positive class,
+    with an interval as in `pooled_metrics`; nothing where fewer than 2 alleles are compared.
+
+    Args:
+        predictions: columns row, label (0 or 1), probability, group.
+    """
+    if len(predictions) < 2:
+        return []
+    if predictions["group"].n_unique() < 2:
+        protocol += ", interval over alleles"
+    parts, figure = _parts(predictions, "probability"), expected_calibration_error
+    value, interval = figure(*_joined(parts)), _interval(parts, figure)
+    return [Metric(data, protocol, "ours", "calibration_error", value, *interval)]
 
 
 def _mean_of_folds(pooled: Metric, each: np.ndarray) -> list[Metric]:

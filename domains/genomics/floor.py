@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
-from core.contract import Fold
+from core.contract import Fold, Task
 from domains.genomics.consequence import rank_of
+from domains.genomics.kmer_floor import kmer_floor
 from domains.genomics.source import LabelledSource
 
+if TYPE_CHECKING:
+    from core.model.encoder import EncoderConfig
+
+UNTRAINED = "untrained"
 NEIGHBOURS = 5
 
 
 def floors_of(source: LabelledSource, fold: Fold) -> dict[str, pl.DataFrame]:
-    """Predictions (row, label, raw, group) of each floor on the fold's test rows; where no
-    consequence is known there is no `consequence_rank`, where some are not known they have the
-    mean rank of those that are."""
+    """What each floor but the untrained network tells of the fold's test rows, as `frame_of` has
+    it; where no consequence is known there is no `consequence_rank`, where some are not known they
+    have the mean rank of those that are."""
     train, test = source.select(fold.train), source.select(fold.test)
-    predicted = {"position_knn": position_knn(train, test)}
+    classes = source.config.data.label_kind == "classification"
+    predicted = {
+        "position_knn": position_knn(train, test),
+        "kmer": kmer_floor(source.reference, train, test, classes),
+    }
     known = source.consequences()
     if known is not None:
         rank_train, rank_test = (_ranks(known, rows) for rows in (train, test))
@@ -29,12 +38,34 @@ def floors_of(source: LabelledSource, fold: Fold) -> dict[str, pl.DataFrame]:
         if len(ranks):
             told = np.where(np.isnan(rank_test), ranks.mean(), rank_test)
             predicted["consequence_rank"] = sign * told
+    return {name: frame_of(source, fold, raw) for name, raw in predicted.items()}
+
+
+def frame_of(source: LabelledSource, fold: Fold, raw: np.ndarray) -> pl.DataFrame:
+    """Columns row, label, raw, group, weight and, with an annotation, consequence.
+
+    Args:
+        raw: [n] of the fold's test rows, ordered by row.
+    """
+    test, kept = source.select(fold.test), ["group", "weight"]
+    known = source.consequences()
+    if known is not None:
         test = test.join(known, on="row", how="left", maintain_order="left")
-    kept = [c for c in ("group", "weight", "consequence") if c in test.columns]
-    return {
-        name: test.select("row", "label", pl.Series("raw", raw, dtype=pl.Float64), *kept)
-        for name, raw in predicted.items()
-    }
+        kept.append("consequence")
+    return test.select("row", "label", pl.Series("raw", raw, dtype=pl.Float64), *kept)
+
+
+def untrained(
+    task: Task, source: LabelledSource, rows: pl.Series, encoder: EncoderConfig
+) -> tuple[Any, Any]:
+    """Tokenizer of these training rows and the task's network as it is before its first step, in
+    evaluation mode; the same numbers every time, and no draw of others is changed."""
+    import torch
+
+    tokenizer = task.fit_tokenizer(source, rows)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return tokenizer, task.module(tokenizer, encoder).eval()
 
 
 def position_knn(train: pl.DataFrame, test: pl.DataFrame) -> np.ndarray:

@@ -177,7 +177,9 @@ class MaskedTask:
             return f"held-out contigs {' '.join(names)}"
         return f"held-out {kind}"
 
-    def floors(self, source: GenomeSource, fold: Fold) -> Mapping[str, pl.DataFrame]:
+    def floors(
+        self, source: GenomeSource, fold: Fold, encoder: EncoderConfig
+    ) -> Mapping[str, pl.DataFrame]:
         """What tables of counts reach: the three bases before, and five on either side."""
         genome = source.reference.genome
         runs = runs_of(source.select(fold.learned))

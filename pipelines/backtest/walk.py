@@ -108,7 +108,7 @@ def _floors(walk: Walk, fold: Fold) -> dict[str, pl.DataFrame]:
         return {}
     return {
         name: frame.with_columns(pl.col("raw").cast(pl.Float64).alias("score"), fold=pl.lit(name))
-        for name, frame in walk.task.floors(walk.source, fold).items()
+        for name, frame in walk.task.floors(walk.source, fold, walk.bundle.encoder).items()
     }
 
 

@@ -191,7 +191,7 @@ def test_training_foresees_better_than_frequencies(settings, source, tokenizer, 
         module.loss(batch).backward()
         optimiser.step()
     ours = task.predict(module, source, tokenizer, fold.validation)
-    floor = task.floors(source, replace(fold, test=fold.validation))["frequencies"]
+    floor = task.floors(source, replace(fold, test=fold.validation), ENCODER)["frequencies"]
     for name in ("nats:distance_km", "nats:channel", "nats:time_since_last_customer"):
         assert ours[name].to_numpy().mean() < floor[name].to_numpy().mean(), name
 
@@ -200,7 +200,7 @@ def test_metrics_floors_and_panels(surprise, source, fold, scored):
     names = {m.metric for m in surprise.metrics(source, scored)}
     judged = {"average_precision", "roc_auc", "card_precision_at_100"}
     assert names == judged | {f"nats_{name}" for name in FIELDS}
-    assert set(surprise.floors(source, fold)) == {"frequencies", "amount"}
+    assert set(surprise.floors(source, fold, ENCODER)) == {"frequencies", "amount"}
     top = surprise.panels(source, scored)[0]
     assert (top.kind, len(top.data)) == ("table", 50)
     assert top.data.null_count().sum_horizontal()[0] == 0

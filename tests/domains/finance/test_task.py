@@ -159,6 +159,8 @@ def test_predictions_ignore_labels_of_test_rows_not_yet_known(
 
 
 def test_metrics_floors_and_panels_cover_the_test(task, module, source, tokenizer, fold):
+    from tests.domains.finance.conftest import ENCODER
+
     predictions = task.predict(module, source, tokenizer, fold.test)
     assert sorted(predictions["row"]) == sorted(fold.test)
     scored = predictions.with_columns(score=1 / (1 + (-pl.col("raw")).exp()))
@@ -170,7 +172,7 @@ def test_metrics_floors_and_panels_cover_the_test(task, module, source, tokenize
         "card_precision_at_100",
     }
     assert all(m.low <= m.value <= m.high for m in metrics.values() if m.metric != "roc_auc")
-    assert set(task.floors(source, fold)) == {"amount", "logistic_regression"}
+    assert set(task.floors(source, fold, ENCODER)) == {"amount", "logistic_regression"}
     assert all(panel.x in panel.data.columns for panel in task.panels(source, scored))
     assert all(i.startswith("time:2024-01-") for i in task.label_intervals(source, fold))
 

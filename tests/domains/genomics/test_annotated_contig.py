@@ -16,7 +16,7 @@ from domains.genomics.config import GenomicsConfig, GenomicsData
 from domains.genomics.contig import Genome, read_genome
 from domains.genomics.contig_name import ContigNames
 from domains.genomics.edited import Editor
-from domains.genomics.floor import damaging_direction
+from domains.genomics.floor import damaging_direction, floors_of
 from domains.genomics.percentile import random_events
 from domains.genomics.source import LabelledSource, Reference
 from domains.genomics.transcript import Transcript
@@ -97,7 +97,7 @@ def test_unknown_consequences_are_of_no_class_and_rank_between_known_ones(
     assert known is not None and known["consequence"].null_count() == 50
     rows = source.variants["row"]
     task: Any = domain.task(source.config)
-    floor = task.floors(source, Fold("one", rows, rows[:0], rows))["consequence_rank"]
+    floor = floors_of(source, Fold("one", rows, rows[:0], rows))["consequence_rank"]
     raw = floor["raw"].to_numpy()
     assert np.ptp(raw[100:]) == 0 and raw[100] == pytest.approx(raw[:100].mean())
     assert raw[:100].min() < raw[100] < raw[:100].max()
@@ -112,8 +112,8 @@ def test_without_any_known_consequence_there_is_no_floor_of_them(tmp_path: Path)
     source = _labelled(tmp_path, "f")
     rows = source.variants["row"]
     task: Any = domain.task(source.config)
-    floors = task.floors(source, Fold("one", rows[:25], rows[:0], rows[25:]))
-    assert set(floors) == {"position_knn"}
+    floors = floors_of(source, Fold("one", rows[:25], rows[:0], rows[25:]))
+    assert set(floors) == {"position_knn", "kmer"}
     assert len(task.metrics(source, floors["position_knn"])) == 1
     assert damaging_direction(source, source.variants) == 0
 

@@ -16,6 +16,7 @@ from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
 from domains.genomics.consequence import consequences, labelled_alleles, rank_of
 from domains.genomics.csq import ConsequenceCaller
+from domains.genomics.floor import floors_of
 from domains.genomics.hgvs import coding_name, protein_name
 from domains.genomics.source import LabelledSource, open_reference
 from domains.genomics.transcript import Transcript
@@ -196,8 +197,8 @@ def test_metrics_are_of_each_consequence_and_their_mean(
     every = source.variants["row"].gather_every(4)
     half = len(every) // 2
     fold = Fold("one", every[:half], every[:0], every[half:])
-    floors = task.floors(source, fold)
-    assert set(floors) == {"position_knn", "consequence_rank"}
+    floors = floors_of(source, fold)
+    assert set(floors) == {"position_knn", "kmer", "consequence_rank"}
     metrics = task.metrics(source, floors["consequence_rank"])
     found = {(m.metric, m.protocol.removeprefix("held-out info").strip(", ")): m for m in metrics}
     assert found["auroc", ""].value > 0.7

@@ -226,7 +226,7 @@ def test_labelled_indels_are_learned_from_and_predicted(
     names = {(m.protocol.partition(", ")[2], m.metric) for m in task.metrics(source, told)}
     assert all(np.isfinite([m.value, m.low, m.high]).all() for m in task.metrics(source, told))
     assert {("difference head", "spearman"), ("difference head", "spearman_of_heads")} < names
-    floor = task.floors(source, task.folds(source)[0])["position_knn"]
+    floor = task.floors(source, task.folds(source)[0], encoder)["position_knn"]
     assert next(m.metric for m in task.metrics(source, floor)) == "spearman"
     event = next(e for e in events_of(source.reference, source.variants) if e.lost == 2)
     assert event.gained == 0

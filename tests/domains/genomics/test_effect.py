@@ -14,7 +14,7 @@ from core.contract import Fold
 from core.errors import ConfigError
 from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig
-from domains.genomics.floor import position_knn
+from domains.genomics.floor import floors_of, position_knn
 from domains.genomics.simulated_consequence import TERMS, simulated_consequence
 from domains.genomics.source import LabelledSource
 from domains.genomics.tile import score_positions
@@ -199,8 +199,8 @@ def test_task_reports_metrics_floors_intervals_and_panels(
     ours, *by_consequence = task.metrics(source, predictions)
     assert any(m.metric == "macro_spearman" for m in by_consequence)
     assert ours.metric == "spearman" and ours.low <= ours.value <= ours.high
-    floors = task.floors(source, fold)
-    assert set(floors) == {"position_knn", "consequence_rank"}
+    floors = task.floors(source, fold, encoder)
+    assert set(floors) == {"position_knn", "kmer", "untrained", "consequence_rank"}
     (rank, *_) = task.metrics(source, floors["consequence_rank"])
     assert rank.value > 0.3
     test_contigs = set(predictions["chrom"])
@@ -246,6 +246,6 @@ def test_sars2_rows_are_those_published(genomics_data: Path, few_draws: None) ->
     source = domain.open(config, "train")
     assert len(source.variants) == 54_917 and source.set_aside().collect().is_empty()
     fold = domain.task(config).folds(source)[0]
-    floor = domain.task(config).floors(source, fold)["consequence_rank"]
+    floor = floors_of(source, fold)["consequence_rank"]
     (metric, *_) = domain.task(config).metrics(source, floor)
     assert metric.value > 0.4

@@ -236,6 +236,6 @@ def test_a_run_learns_what_repeats(tmp_path: Path, encoder: Any) -> None:
     module = fit(module, loader, OptimConfig(lr=1e-2), fitting, tmp_path / "fit", 0)
     found = task.predict(module, source, tokenizer, fold.test)  # type: ignore[arg-type]
     assert {m.metric: m.value for m in task.metrics(source, found)}["bits_per_base"] < 0.3
-    floors = task.floors(source, fold)
+    floors = task.floors(source, fold, encoder)
     assert set(floors) == {"markov_3", "table_5_5"}
     assert all(isinstance(frame, pl.DataFrame) for frame in floors.values())

@@ -139,7 +139,9 @@ class ToyTask:
     def parts(self, source: ToySource, predictions: pl.DataFrame) -> list[Metric]:
         return []
 
-    def floors(self, source: ToySource, fold: Fold) -> Mapping[str, pl.DataFrame]:
+    def floors(
+        self, source: ToySource, fold: Fold, encoder: EncoderConfig
+    ) -> Mapping[str, pl.DataFrame]:
         frame = source.frame[fold.test.to_list()].select("row", pl.col("y").alias("label"))
         return {"zero": frame.with_columns(pl.lit(0.0).alias("raw"))}
 
