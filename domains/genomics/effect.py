@@ -22,8 +22,9 @@ from domains.genomics.interval import SEQUENCE, rows_inside, write_intervals
 from domains.genomics.label_class import check_classes, check_positive
 from domains.genomics.purge import Purge
 from domains.genomics.retraining import challenge, effect_yardstick
+from domains.genomics.shared_sequence import refuse_shared_positions, shared_rows
 from domains.genomics.source import LabelledSource
-from domains.genomics.split import make_folds
+from domains.genomics.split import fold_name, make_folds
 from domains.genomics.tokenizer import EffectTokenizer
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class EffectTask:
         folds = make_folds(source.variants, self.config.data.split, self._purge(source))
         for fold in folds:
             self._check_classes(source, fold)
+            refuse_shared_positions(source, fold)
         return folds
 
     def _check_labels(self, source: LabelledSource) -> None:
@@ -228,8 +230,7 @@ class EffectTask:
             LongstrandError: predictions that are not finite.
         """
         data = self.config.data
-        name = data.variants.rsplit("/", 1)[-1] if data.variants else "variants"
-        told = (predictions, data.label_kind, name, f"held-out {data.split.kind}")
+        told = (predictions, data.label_kind, self._labels_name(), f"held-out {data.split.kind}")
         pooled = pooled_metrics(*told)
         if "probability" in predictions.columns:
             pooled += calibration_metric(predictions, *told[2:])
@@ -237,8 +238,27 @@ class EffectTask:
             return pooled
         return [*pooled, *class_metrics(*told)]
 
+    def _labels_name(self) -> str:
+        labels = self.config.data.variants
+        return labels.rsplit("/", 1)[-1] if labels else "variants"
+
     def parts(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
-        return []
+        """Of a training's own predictions: which share of them lies in sequence that their fold
+        has seen labels in elsewhere (`shared_rows`), and the figures of the others where there are
+        any."""
+        outer = [fold_name(i) for i in range(self.config.data.split.folds)]
+        if "chrom" not in predictions.columns or not predictions["fold"].is_in(outer).all():
+            return []
+        shared = pl.col("row").is_in(shared_rows(source, self.folds(source)).implode())
+        others = predictions.filter(~shared)
+        share = 1 - len(others) / len(predictions)
+        where = f"held-out {self.config.data.split.kind}"
+        name = self._labels_name()
+        found = [Metric(name, where, "ours", "shared_sequence", share, share, share)]
+        if 0 < len(others) < len(predictions):
+            kind = self.config.data.label_kind
+            found += pooled_metrics(others, kind, name, f"{where}, sequence not shared")
+        return found
 
     def floors(
         self, source: LabelledSource, fold: Fold, encoder: EncoderConfig

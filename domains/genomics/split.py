@@ -59,6 +59,10 @@ def _deal(groups: pl.Series, folds: int) -> dict[str, int]:
     return dealt
 
 
+def fold_name(outer: int) -> str:
+    return f"fold{outer}"
+
+
 def make_folds(variants: pl.DataFrame, split: SplitConfig, purge: Purge) -> list[Fold]:
     """One fold an outer part, then `all`: the refit, whose test is empty.
 
@@ -79,7 +83,7 @@ def make_folds(variants: pl.DataFrame, split: SplitConfig, purge: Purge) -> list
     for outer in range(split.folds):
         inner = variants.filter(pl.col("outer") != outer)
         test = variants.filter(pl.col("outer") == outer)
-        folds.append(make_fold(f"fold{outer}", inner, test, split, purge))
+        folds.append(make_fold(fold_name(outer), inner, test, split, purge))
     folds.append(make_fold("all", variants, variants.clear(), split, purge))
     return folds
 
