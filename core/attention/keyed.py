@@ -14,7 +14,7 @@ Shape suffixes: H heads, N events of the stream, Q queries, W keys of a window, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import Literal, NamedTuple, overload
 
 import torch
 import torch.nn.functional as F
@@ -160,63 +160,66 @@ def keyed_attend(
     kv = [(k_HND, v_HND)] if labelled is None else [labelled, (k_HND, v_HND)]
     _check_sizes(q_HQD, kv, index, query)
     bounds = [index.bounds()] if labelled is None else [index.bounds(True), index.bounds(False)]
+    seen = _Seen(kv, bounds, index, scale, backend)
     if query is None:
-        out, lse = _all(q_HQD, kv, bounds, index, scale, backend)
+        out, lse = _all(q_HQD, seen)
     else:
-        out, lse = _asked(q_HQD, kv, bounds, index, query, scale, backend)
+        out, lse = _asked(q_HQD, seen, query)
     return (out, lse) if return_lse else out
+
+
+class _Seen(NamedTuple):
+    """What queries meet: keys and values, once or with and without labels, the rows that each event
+    may see of either, and how they are attended to."""
+
+    kv: list[tuple[Tensor, Tensor]]
+    bounds: list[Tensor]
+    index: KeyedIndex
+    scale: float | None
+    backend: str
 
 
 def _all(
     q_HND: Tensor,
-    kv: list[tuple[Tensor, Tensor]],
-    bounds: list[Tensor],
-    index: KeyedIndex,
-    scale: float | None,
-    backend: str,
+    seen: _Seen,
 ) -> tuple[Tensor, Tensor]:
     """Every event queries: sorted, the view is a band."""
-    n = len(index.order)
+    index, n = seen.index, len(seen.index.order)
     reach = min(-(-index.reach // _LENGTHS) * _LENGTHS, max(0, n - 1))
     pattern: Pattern = Window(reach) & Causal()
     plan = pattern.plan(range(n), range(n))
     sources: list[SourceTuple] = [
         (k[:, index.order][None], v[:, index.order][None], plan, bound)
-        for (k, v), bound in zip(kv, bounds, strict=True)
+        for (k, v), bound in zip(seen.kv, seen.bounds, strict=True)
     ]
     q_BHND = q_HND[:, index.order][None]
-    out, lse = attend_sources(q_BHND, sources, scale=scale, backend=backend, return_lse=True)
+    out, lse = attend_sources(
+        q_BHND, sources, scale=seen.scale, backend=seen.backend, return_lse=True
+    )
     return out[0, :, index.place], lse[0, :, index.place]
 
 
 def _asked(
     q_HQD: Tensor,
-    kv: list[tuple[Tensor, Tensor]],
-    bounds: list[Tensor],
-    index: KeyedIndex,
+    seen: _Seen,
     query: Tensor,
-    scale: float | None,
-    backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Few queries gather. Many go through the band, which has one row an event: what asks for an
     event again is left to another pass."""
-    events = len(index.order)
+    events = len(seen.index.order)
     if len(query) * _FEW <= events:
-        return _few(q_HQD, kv, bounds, index, query, scale, backend)
+        return _few(q_HQD, seen, query)
     repeat = _repeats(query)
     once, again = (~repeat).nonzero().flatten(), repeat.nonzero().flatten()
     if len(once) * _FEW <= events:
-        return _few(q_HQD, kv, bounds, index, query, scale, backend)
+        return _few(q_HQD, seen, query)
     if len(again):
-        found = [
-            _asked(q_HQD[:, some], kv, bounds, index, query[some], scale, backend)
-            for some in (once, again)
-        ]
+        found = [_asked(q_HQD[:, some], seen, query[some]) for some in (once, again)]
         order = torch.cat((once, again)).argsort()
         out, lse = (torch.cat(both, 1)[:, order] for both in zip(*found, strict=True))
         return out, lse
-    q_HND = q_HQD.new_zeros(kv[0][0].shape).index_copy(1, query, q_HQD)
-    out, lse = _all(q_HND, kv, bounds, index, scale, backend)
+    q_HND = q_HQD.new_zeros(seen.kv[0][0].shape).index_copy(1, query, q_HQD)
+    out, lse = _all(q_HND, seen)
     return out[:, query], lse[:, query]
 
 
@@ -230,15 +233,11 @@ def _repeats(query: Tensor) -> Tensor:
 
 def _few(
     q_HQD: Tensor,
-    kv: list[tuple[Tensor, Tensor]],
-    bounds: list[Tensor],
-    index: KeyedIndex,
+    seen: _Seen,
     query: Tensor,
-    scale: float | None,
-    backend: str,
 ) -> tuple[Tensor, Tensor]:
     """Each query is a sequence of its own over the window that it gathers."""
-    heads, _, size = q_HQD.shape
+    index, (heads, _, size) = seen.index, q_HQD.shape
     width = index.reach + 1
     plan = Dense().plan(range(1), range(width))
     step = max(1, _GATHERED // (heads * width * size))
@@ -250,12 +249,14 @@ def _few(
             (start[:, None] + torch.arange(width, device=place.device)).clamp_min(0)
         ]
         sources: list[SourceTuple] = []
-        for (k, v), bound in zip(kv, bounds, strict=True):
+        for (k, v), bound in zip(seen.kv, seen.bounds, strict=True):
             local = (bound[0, place] - start[:, None]).int()[:, None]
             k_QHWD, v_QHWD = (_gather(x, window) for x in (k, v))
             sources.append((k_QHWD, v_QHWD, plan, local))
         q_QH1D = q_HQD[:, first : first + step].transpose(0, 1)[:, :, None]
-        out, lse = attend_sources(q_QH1D, sources, scale=scale, backend=backend, return_lse=True)
+        out, lse = attend_sources(
+            q_QH1D, sources, scale=seen.scale, backend=seen.backend, return_lse=True
+        )
         outs.append(out[:, :, 0].transpose(0, 1))
         levels.append(lse[:, :, 0].transpose(0, 1))
     return torch.cat(outs, 1), torch.cat(levels, 1)
