@@ -47,6 +47,7 @@ class EffectTask:
 
     def __init__(self, config: GenomicsConfig) -> None:
         self.config = config
+        self._made: tuple[LabelledSource, list[Fold]] | None = None
 
     def folds(self, source: LabelledSource) -> Sequence[Fold]:
         """Outer folds by group, purged, and last the refit `all`."""
@@ -55,6 +56,7 @@ class EffectTask:
         for fold in folds:
             self._check_classes(source, fold)
             refuse_shared_positions(source, fold)
+        self._made = source, folds
         return folds
 
     def _check_labels(self, source: LabelledSource) -> None:
@@ -249,7 +251,9 @@ class EffectTask:
         outer = [fold_name(i) for i in range(self.config.data.split.folds)]
         if "chrom" not in predictions.columns or not predictions["fold"].is_in(outer).all():
             return []
-        shared = pl.col("row").is_in(shared_rows(source, self.folds(source)).implode())
+        made = self._made
+        folds = made[1] if made is not None and made[0] is source else self.folds(source)
+        shared = pl.col("row").is_in(shared_rows(source, folds).implode())
         others = predictions.filter(~shared)
         share = 1 - len(others) / len(predictions)
         where = f"held-out {self.config.data.split.kind}"
