@@ -271,6 +271,10 @@ class GenomicsConfig:
             like all others.
         codons: tell the model the codon and amino acid before and after each substitution, read
             from the annotation; without it, it has bases and gene channels only.
+        length_waves: frequencies at which the length of the coding sequence is also told as sine
+            and cosine, by which the network tells genes apart: for labels that are spread over all
+            genes that will be scored (5 on SARS-CoV-2); of a gene that training has not seen they
+            say nothing. 0: its level alone is told.
         facts: a small network on what is known of each change, beside the encoder.
         masked: what mlm learns from.
         scoring: how a file of variants is read for scoring.
@@ -287,6 +291,7 @@ class GenomicsConfig:
     batch_size: int = 4
     noise: float = 0.1
     codons: bool = True
+    length_waves: int = 0
     facts: FactsConfig = field(default_factory=FactsConfig)
     masked: MaskedConfig = field(default_factory=MaskedConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
@@ -336,6 +341,12 @@ class GenomicsConfig:
             raise ConfigError(
                 "domain.difference: found settings with domain.head=bases, which has no use for "
                 "them; say domain.head=difference"
+            )
+        _at_least("domain.length_waves", self.length_waves, 0)
+        if self.length_waves and self.reader != "window":
+            raise ConfigError(
+                f"domain.length_waves: found {self.length_waves} with domain.reader="
+                f"{self.reader}, expected reader=window; leave it out"
             )
         _at_least("domain.window", self.window, 16)
         _at_least("domain.batch_size", self.batch_size, 1)

@@ -120,6 +120,7 @@ class EffectTask:
             codons=self.config.codons,
             genetic_code=self.config.data.genetic_code,
             facts=self._fact_head(tokenizer),
+            length_waves=self.config.length_waves,
         )
         module.both_strands = self.config.strand == "both"
         return module

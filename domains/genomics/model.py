@@ -18,6 +18,7 @@ from domains.genomics.channel import UNIT
 from domains.genomics.codon import NO_AMINO_ACID, SITES, amino_acid_distances, amino_acid_tables
 from domains.genomics.contig import UNKNOWN
 from domains.genomics.fact_head import FactHead
+from domains.genomics.length_waves import LengthWaves
 from domains.genomics.other_strand import back, other_strand, reading_order
 
 STEM = 7  # bases the convolution at the bottom sees
@@ -26,17 +27,26 @@ ACIDS = NO_AMINO_ACID + 1
 
 
 class Stem(nn.Module):
-    """Bases, channels and encoded amino acids -> [B, N, D], mixed over STEM positions."""
+    """Bases, channels and encoded amino acids -> [B, N, D], mixed over STEM positions.
 
-    def __init__(self, channels: int, dim: int) -> None:
+    Args:
+        channels: number of input channels.
+        dim: D.
+        length_waves: frequencies of `LengthWaves`; 0 has none.
+    """
+
+    def __init__(self, channels: int, dim: int, length_waves: int) -> None:
         super().__init__()
         self.base = nn.Embedding(UNKNOWN + 1, dim)
         self.acid = nn.Embedding(ACIDS, dim)
         self.channel = nn.Linear(channels, dim)
+        self.length = LengthWaves(length_waves, dim) if length_waves else None
         self.mix = nn.Conv1d(dim, dim, STEM, padding=STEM // 2)
 
     def forward(self, base: Tensor, channel: Tensor, acid: Tensor, real: Tensor) -> Tensor:
         x = self.base(base) + self.acid(acid) + self.channel(channel)
+        if self.length is not None:
+            x = x + self.length(channel)
         x = x * real[..., None]  # padding must not leak into the convolution
         return x + F.gelu(self.mix(x.transpose(1, 2)).transpose(1, 2))
 
@@ -87,6 +97,7 @@ class EffectModule(SequenceModule):
         codons: False hides amino acids everywhere.
         genetic_code: by which codons are read.
         facts: a network on facts, which the rest is added to; that is nothing at first.
+        length_waves: frequencies of `LengthWaves`; 0 has none.
 
     Attributes:
         trainings: how many of a network the numbers are the mean of.
@@ -108,9 +119,11 @@ class EffectModule(SequenceModule):
         codons: bool,
         genetic_code: int,
         facts: FactHead | None = None,
+        length_waves: int = 0,
     ) -> None:
         super().__init__()
         self.classification, self.noise, self.codons = classification, noise, codons
+        self.length_waves = length_waves
         self.build(encoder, channels)
         self.head = EffectHead(encoder.dim, encoder.dropout)
         self.facts = facts
@@ -130,7 +143,7 @@ class EffectModule(SequenceModule):
 
     def build(self, encoder: EncoderConfig, channels: int) -> None:
         """Make what `states` needs."""
-        self.stem = Stem(channels, encoder.dim)
+        self.stem = Stem(channels, encoder.dim, self.length_waves)
         self.encoder = SparseEncoder(encoder)
 
     def states(self, base: Tensor, channel: Tensor, acid: Tensor, real: Tensor) -> Tensor:
