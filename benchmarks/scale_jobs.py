@@ -26,7 +26,8 @@ from domains.finance.labelled import TransactionSource
 from domains.finance.schema import named_schema
 from domains.finance.simulate import simulate_transactions
 from domains.genomics import domain as genomics
-from domains.genomics.config import GenomicsConfig, GenomicsData
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.tokenizer import EffectTokenizer
 from pipelines.train import plain
 

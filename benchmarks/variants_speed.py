@@ -33,7 +33,7 @@ from benchmarks.scale_jobs import ROOT, Scoring, untrained
 from benchmarks.variant_data import DATA, QUICK, opened
 from core.errors import LongstrandError
 from domains.genomics import domain
-from domains.genomics.config import GenomicsData
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.source import LabelledSource, Reference, open_reference
 from domains.genomics.tile import score_positions, tiles_of
 

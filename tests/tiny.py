@@ -56,7 +56,8 @@ def finance(folder: Path, dropout: float) -> Tiny:
 def genomics(folder: Path, dropout: float) -> Tiny:
     """Windows with differing numbers of labels."""
     from domains.genomics import domain
-    from domains.genomics.config import GenomicsConfig, GenomicsData, SimulationConfig
+    from domains.genomics.config import GenomicsConfig
+    from domains.genomics.data_config import GenomicsData, SimulationConfig
 
     config = GenomicsConfig(
         data=GenomicsData(simulation=SimulationConfig(contigs=3, length=4000, variants=3000)),

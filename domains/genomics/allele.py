@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from core.errors import ConfigError, DataContractError
-from domains.genomics.config import GenomicsData
 from domains.genomics.contig import Genome
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.label_file import as_told, read_rows
 from domains.genomics.labelled_event import with_events
 

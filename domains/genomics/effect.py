@@ -12,17 +12,17 @@ from core.calibration import Calibration, fit_platt
 from core.contract import Challenge, Fold, Metric, Panel, Yardstick
 from core.errors import ConfigError, TooFewLabelsError
 from core.training.loader import StepLoader
-from domains.genomics.class_figures import class_metrics
 from domains.genomics.config import GenomicsConfig
+from domains.genomics.effect_figures import effect_metrics, shared_metrics
 from domains.genomics.fact_scale import FactScale
-from domains.genomics.figures import calibration_metric, pooled_metrics, report_panels
+from domains.genomics.figures import report_panels
 from domains.genomics.finite import require_finite
 from domains.genomics.floor import UNTRAINED, damaging_direction, floors_of, frame_of, untrained
 from domains.genomics.interval import SEQUENCE, rows_inside, write_intervals
 from domains.genomics.label_class import check_classes, check_positive
 from domains.genomics.purge import Purge
 from domains.genomics.retraining import challenge, effect_yardstick
-from domains.genomics.shared_sequence import refuse_shared_positions, shared_rows
+from domains.genomics.shared_sequence import refuse_shared_positions
 from domains.genomics.source import LabelledSource
 from domains.genomics.split import fold_name, make_folds
 from domains.genomics.tokenizer import EffectTokenizer
@@ -226,44 +226,16 @@ class EffectTask:
         return scored.with_columns(probability=pl.col("score"))
 
     def metrics(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
-        """Pooled Spearman, or AUROC and AUPRC, with group-bootstrap intervals; where consequences
-        are known also the figure of each and their mean; of probabilities their calibration error.
-
-        Raises:
-            LongstrandError: predictions that are not finite.
-        """
-        data = self.config.data
-        told = (predictions, data.label_kind, self._labels_name(), f"held-out {data.split.kind}")
-        pooled = pooled_metrics(*told)
-        if "probability" in predictions.columns:
-            pooled += calibration_metric(predictions, *told[2:])
-        if not pooled or "consequence" not in predictions.columns:
-            return pooled
-        return [*pooled, *class_metrics(*told)]
-
-    def _labels_name(self) -> str:
-        labels = self.config.data.variants
-        return labels.rsplit("/", 1)[-1] if labels else "variants"
+        return effect_metrics(self.config.data, predictions)
 
     def parts(self, source: LabelledSource, predictions: pl.DataFrame) -> list[Metric]:
-        """Of a training's own predictions: which share of them lies in sequence that their fold
-        has seen labels in elsewhere (`shared_rows`), and the figures of the others where there are
-        any."""
+        """Of a training's own predictions what `shared_metrics` has of them."""
         outer = [fold_name(i) for i in range(self.config.data.split.folds)]
         if "chrom" not in predictions.columns or not predictions["fold"].is_in(outer).all():
             return []
         made = self._made
         folds = made[1] if made is not None and made[0] is source else self.folds(source)
-        shared = pl.col("row").is_in(shared_rows(source, folds).implode())
-        others = predictions.filter(~shared)
-        share = 1 - len(others) / len(predictions)
-        where = f"held-out {self.config.data.split.kind}"
-        name = self._labels_name()
-        found = [Metric(name, where, "ours", "shared_sequence", share, share, share)]
-        if 0 < len(others) < len(predictions):
-            kind = self.config.data.label_kind
-            found += pooled_metrics(others, kind, name, f"{where}, sequence not shared")
-        return found
+        return shared_metrics(self.config.data, source, folds, predictions)
 
     def floors(
         self, source: LabelledSource, fold: Fold, encoder: EncoderConfig

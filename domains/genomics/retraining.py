@@ -10,7 +10,7 @@ import polars as pl
 from core.calibration import calibration_error
 from core.contract import Challenge, Yardstick
 from core.errors import TooFewLabelsError
-from domains.genomics.config import SplitConfig
+from domains.genomics.data_config import SplitConfig
 from domains.genomics.figures import FIGURES
 from domains.genomics.purge import Purge
 from domains.genomics.split import in_order, make_fold, make_folds, spread

@@ -13,9 +13,9 @@ import numpy as np
 from Bio.SeqUtils.ProtParamData import kd
 
 from domains.genomics.codon import AMINO_ACIDS, amino_acid_tables
-from domains.genomics.config import SimulationConfig
 from domains.genomics.contig import BASES, Genome
 from domains.genomics.contig_name import ContigNames
+from domains.genomics.data_config import SimulationConfig
 from domains.genomics.simulated_consequence import TERMS, simulated_consequence
 from domains.genomics.source import Reference
 from domains.genomics.transcript import Span, Transcript

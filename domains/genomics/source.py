@@ -16,8 +16,9 @@ from domains.genomics.allele import read_labelled
 from domains.genomics.annotation import read_annotation
 from domains.genomics.channel import CHANNELS, UNIT, channels_of
 from domains.genomics.codon import coding_sites
-from domains.genomics.config import GenomicsConfig, GenomicsData
+from domains.genomics.config import GenomicsConfig
 from domains.genomics.contig import GENBANK, Genome, read_genome
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.fact import FactSheet
 from domains.genomics.genetic_code import STANDARD
 from domains.genomics.split import with_groups

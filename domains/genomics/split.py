@@ -13,7 +13,7 @@ import polars as pl
 
 from core.contract import Fold
 from core.errors import TooFewLabelsError
-from domains.genomics.config import SplitConfig
+from domains.genomics.data_config import SplitConfig
 from domains.genomics.purge import Purge
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ import numpy as np
 from core.errors import ConfigError, DataContractError
 from domains.genomics.bigwig import SUFFIXES, is_bigwig, read_bigwig
 from domains.genomics.channel import UNIT
-from domains.genomics.config import TrackConfig
 from domains.genomics.contig import Genome
+from domains.genomics.data_config import TrackConfig
 
 _SUFFIXES = (".bedgraph", ".bg", ".bedgraph.gz", ".bg.gz")
 _COMMENTS = ("#", "track", "browser")

@@ -18,8 +18,9 @@ from core.bundle import Bundle, load_bundle, write_bundle
 from core.calibration import Calibration
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
-from domains.genomics.config import GenomicsConfig, GenomicsData
+from domains.genomics.config import GenomicsConfig
 from domains.genomics.contig import encode
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.masked_config import MaskedConfig
 from domains.genomics.masked_model import MaskedModule
 from pipelines.train import plain

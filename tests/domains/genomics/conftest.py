@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from domains.genomics import domain
-from domains.genomics.config import GenomicsConfig, GenomicsData, SimulationConfig
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.data_config import GenomicsData, SimulationConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 

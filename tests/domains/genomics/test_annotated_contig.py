@@ -12,9 +12,10 @@ import pytest
 from core.contract import Fold
 from domains.genomics import domain
 from domains.genomics.annotation import read_annotation
-from domains.genomics.config import GenomicsConfig, GenomicsData
+from domains.genomics.config import GenomicsConfig
 from domains.genomics.contig import Genome, read_genome
 from domains.genomics.contig_name import ContigNames
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.edited import Editor
 from domains.genomics.floor import damaging_direction, floors_of
 from domains.genomics.percentile import random_events

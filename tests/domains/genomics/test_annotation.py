@@ -17,8 +17,8 @@ from domains.genomics.codon import (
     coding_sites,
     translate,
 )
-from domains.genomics.config import GenomicsData
 from domains.genomics.contig import encode, read_genome
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.source import open_reference
 
 

@@ -13,9 +13,10 @@ import pytest
 from core.contract import Fold
 from core.errors import DataContractError
 from domains.genomics import domain
-from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
+from domains.genomics.config import GenomicsConfig
 from domains.genomics.consequence import consequences, labelled_alleles, rank_of
 from domains.genomics.csq import ConsequenceCaller
+from domains.genomics.data_config import GenomicsData, SplitConfig
 from domains.genomics.floor import floors_of
 from domains.genomics.hgvs import coding_name, protein_name
 from domains.genomics.source import LabelledSource, open_reference

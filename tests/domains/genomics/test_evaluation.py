@@ -15,7 +15,8 @@ import torch
 from core.contract import Fold
 from core.errors import DataContractError, LongstrandError, TooFewLabelsError
 from domains.genomics import domain
-from domains.genomics.config import GenomicsConfig, GenomicsData
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.figures import pooled_metrics
 from domains.genomics.interval import rows_inside, write_intervals
 from domains.genomics.tokenizer import EffectTokenizer

@@ -15,9 +15,10 @@ import torch
 from core.errors import ConfigError
 from domains.genomics import domain
 from domains.genomics.codon import AMINO_ACIDS
-from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
+from domains.genomics.config import GenomicsConfig
 from domains.genomics.contig import UNKNOWN, Genome
 from domains.genomics.contig_name import ContigNames
+from domains.genomics.data_config import GenomicsData, SplitConfig
 from domains.genomics.fact import change_facts, site_facts
 from domains.genomics.fact_config import FactsConfig
 from domains.genomics.fact_scale import FactScale, facts_at

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from domains.genomics.config import GenomicsData
 from domains.genomics.consequence import consequences
 from domains.genomics.csq import ConsequenceCaller
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.genbank import read_genbank
 from domains.genomics.source import Reference, open_reference
 from domains.genomics.transcript import Transcript

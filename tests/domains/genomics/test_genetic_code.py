@@ -13,10 +13,11 @@ import pytest
 from core.bundle import load_bundle
 from core.errors import ConfigError
 from domains.genomics.codon import AMINO_ACIDS, amino_acid_tables, coding_sites, translate
-from domains.genomics.config import GenomicsConfig, GenomicsData
+from domains.genomics.config import GenomicsConfig
 from domains.genomics.consequence import consequences
 from domains.genomics.contig import BASES
 from domains.genomics.csq import ConsequenceCaller
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.genetic_code import GENETIC_CODES
 from domains.genomics.source import Reference, open_reference
 from tests.domains.genomics.conftest import rebundled, run_score

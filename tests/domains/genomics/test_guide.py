@@ -14,7 +14,8 @@ from pathlib import Path
 import polars as pl
 
 from domains.genomics import domain
-from domains.genomics.config import GenomicsConfig, GenomicsData, SimulationConfig
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.data_config import GenomicsData, SimulationConfig
 from tests.domains.genomics.conftest import ROOT
 from tests.test_docs import shell_blocks
 

@@ -11,8 +11,9 @@ import pytest
 
 from core.errors import ConfigError, DataContractError
 from domains.genomics import domain
-from domains.genomics.config import GenomicsConfig, GenomicsData, ScoringConfig
+from domains.genomics.config import GenomicsConfig, ScoringConfig
 from domains.genomics.contig_name import ContigNames
+from domains.genomics.data_config import GenomicsData
 from tests.domains.genomics.conftest import run_score
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=c,length=120>\n"

@@ -13,8 +13,9 @@ import torch
 from core.errors import ConfigError
 from domains.genomics import domain
 from domains.genomics.base_table import BELIEF, BaseTable
-from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
+from domains.genomics.config import GenomicsConfig
 from domains.genomics.contig import encode
+from domains.genomics.data_config import GenomicsData, SplitConfig
 from domains.genomics.genome_source import GenomeSource
 from domains.genomics.homology import KnownSequence
 from domains.genomics.masked import MaskedTask

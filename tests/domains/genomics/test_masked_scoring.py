@@ -13,7 +13,8 @@ import torch
 
 from core.errors import ConfigError
 from domains.genomics import domain
-from domains.genomics.config import GenomicsConfig, GenomicsData, ScoringConfig
+from domains.genomics.config import GenomicsConfig, ScoringConfig
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.masked_model import MaskedModule
 from domains.genomics.masked_scoring import MaskedScorer
 from domains.genomics.scoring import AlleleScorer

@@ -9,8 +9,9 @@ import pytest
 
 from core.errors import ConfigError, DataContractError, TooFewLabelsError
 from domains.genomics import domain
-from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
+from domains.genomics.config import GenomicsConfig
 from domains.genomics.contig import read_genome
+from domains.genomics.data_config import GenomicsData, SplitConfig
 
 HEADER = "##fileformat=VCFv4.3\n##contig=<ID=c,length=12>\n"
 FIELDS = (

@@ -11,7 +11,8 @@ import torch
 
 from core.errors import ConfigError, LongstrandError
 from domains.genomics import domain
-from domains.genomics.config import GenomicsConfig, GenomicsData
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.data_config import GenomicsData
 from tests.domains.genomics.test_scoring import REASONS, _score, _scorer, _write, config
 
 __all__ = ["config"]  # a fixture

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from core.errors import TooFewLabelsError
-from domains.genomics.config import SplitConfig
+from domains.genomics.data_config import SplitConfig
 from domains.genomics.purge import Purge
 from domains.genomics.retraining import challenge, effect_yardstick
 from domains.genomics.split import with_groups

@@ -15,7 +15,8 @@ from core.calibration import Calibration
 from core.contract import Summary
 from core.errors import ConfigError
 from domains.genomics import domain, scoring, variant_file
-from domains.genomics.config import GenomicsConfig, GenomicsData
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.data_config import GenomicsData
 from domains.genomics.tokenizer import EffectTokenizer
 
 SEQUENCE = "ACGTACGTACNRACGTACGTACGTACGTACGT" * 4

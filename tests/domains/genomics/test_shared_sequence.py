@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from core.errors import LongstrandError
-from domains.genomics.config import GenomicsConfig, GenomicsData, SplitConfig
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.data_config import GenomicsData, SplitConfig
 from domains.genomics.effect import EffectTask
 from domains.genomics.homology import K
 from domains.genomics.shared_sequence import refuse_shared_positions, shared_rows

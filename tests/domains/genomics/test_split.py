@@ -8,7 +8,7 @@ import pytest
 
 from core.contract import Fold
 from core.errors import ConfigError, TooFewLabelsError
-from domains.genomics.config import SplitConfig
+from domains.genomics.data_config import SplitConfig
 from domains.genomics.purge import Purge
 from domains.genomics.split import make_folds, with_groups
 from domains.genomics.transcript import Transcript

@@ -13,7 +13,8 @@ import torch
 from core.bundle import begin_from
 from core.errors import ConfigError
 from domains.genomics import domain
-from domains.genomics.config import GenomicsConfig, TrackConfig
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.data_config import TrackConfig
 from domains.genomics.effect import EffectTask
 from domains.genomics.masked_model import MaskedModule
 from domains.genomics.source import LabelledSource

@@ -13,9 +13,10 @@ import pytest
 
 from core.errors import ConfigError, DataContractError
 from domains.genomics import bigwig, domain
-from domains.genomics.config import GenomicsConfig, TrackConfig
+from domains.genomics.config import GenomicsConfig
 from domains.genomics.contig import Genome
 from domains.genomics.contig_name import ContigNames
+from domains.genomics.data_config import TrackConfig
 from domains.genomics.source import LabelledSource
 from domains.genomics.track import read_track
 

@@ -8,7 +8,8 @@ import pysam
 
 from core.bundle import load_bundle
 from domains.genomics import domain
-from domains.genomics.config import GenomicsConfig, GenomicsData, SimulationConfig
+from domains.genomics.config import GenomicsConfig
+from domains.genomics.data_config import GenomicsData, SimulationConfig
 from pipelines.registry import Registry
 from pipelines.registry.folder import FolderStore
 from tests.pipelines import commands
