@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.contract import Metric
@@ -30,6 +30,11 @@ champion that it was to replace.
 Research use. The figures hold for data like that above; check them on your own labelled rows
 with `python -m pipelines.evaluate` before you act on a score. A decision about a person or a
 patient needs a person.
+
+## Settings
+Those that are set. What a score is follows from them.
+
+{settings}
 """
 
 
@@ -51,7 +56,27 @@ def model_card(
         fingerprint=manifest["fingerprint"],
         seen=shown or "none",
         table=metric_table(metrics),
+        settings=setting_table(manifest),
     )
+
+
+def setting_table(manifest: Mapping[str, Any]) -> str:
+    """Markdown rows: each setting of domain and training that has a value, by its dotted name."""
+    told = {"domain": manifest["config"], **manifest["training"]}
+    lines = ["| setting | value |", "|---|---|"]
+    for name, value in _flat("", told):
+        shown = str(value).replace("|", "\\|")
+        lines.append(f"| `{name}` | {shown} |")
+    return "\n".join(lines)
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted names and values; nulls and empty lists and tables tell nothing."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(f"{prefix}.{name}" if prefix else str(name), inner)
+    elif value is not None and value != []:
+        yield prefix, value
 
 
 def metric_table(metrics: Sequence[Metric]) -> str:
