@@ -5,6 +5,7 @@ The models are untrained: what is measured is reading, scoring and writing.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -132,9 +133,14 @@ def untrained(
     input: Path,
     suffix: str,
     folder: Path | None = None,
+    members: int = 1,
 ) -> Scoring:
-    """The bundle of a model before its first step, beside the input where no folder is named."""
+    """The bundle of a model, or an ensemble of `members`, before its first step, beside the input
+    where no folder is named."""
     torch.manual_seed(0)
+    module = task.module(tokenizer, encoder)
+    if members > 1:
+        module = module.ensemble([copy.deepcopy(module) for _ in range(members)])
     bundle = (folder or input.parent) / f"{domain}-bundle"
     write_bundle(
         bundle,
@@ -147,7 +153,7 @@ def untrained(
             "config": plain(config),
         },
         encoder=encoder,
-        weights=task.module(tokenizer, encoder).state_dict(),
+        weights=module.state_dict(),
         tokenizer=tokenizer.to_dict(),
         calibration=Calibration(),
         metrics=[],

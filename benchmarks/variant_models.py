@@ -75,6 +75,7 @@ def hold(protocol: Protocol, threads: int) -> Held:
 
 def ours(held: Held, predictions: str) -> Told:
     """Out-of-fold predictions of the pipeline's training, made now or read from a run."""
+    from pipelines import build
     from pipelines.train import train
 
     if predictions:
@@ -85,7 +86,8 @@ def ours(held: Held, predictions: str) -> Told:
         summary = train(held.config)
         seconds = time.perf_counter() - began
         score = _read(held, Path(summary["run"]) / "predictions.parquet")
-    return Told(score, seconds, _untrained(held).per_second)
+    members = build.members(held.config.trainer)
+    return Told(score, seconds, _untrained(held, members).per_second)
 
 
 def _read(held: Held, path: Path) -> np.ndarray:
@@ -159,8 +161,8 @@ def _floors(held: Held) -> dict[str, Told]:
     return {name: told(name) for name in found[held.folds[0].name]}
 
 
-def _untrained(held: Held) -> Told:
-    """Our network as it is before its first step."""
+def _untrained(held: Held, members: int = 1) -> Told:
+    """Our network before its first step, asked as often as an ensemble asks its members."""
     from pipelines import build
 
     encoder = build.encoder(held.config, build.pattern(held.config.attention))
@@ -168,6 +170,8 @@ def _untrained(held: Held) -> Told:
 
     def predict(fold: Fold) -> np.ndarray:
         tokenizer, module = untrained(held.task, held.source, fold.train, encoder)
+        if members > 1:
+            module = module.ensemble([module] * members).eval()
         began = time.perf_counter()
         told = held.task.predict(module, held.source, tokenizer, fold.test)
         spent[0] += time.perf_counter() - began

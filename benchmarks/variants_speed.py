@@ -38,7 +38,7 @@ from domains.genomics.source import LabelledSource, Reference, open_reference
 from domains.genomics.tile import score_positions, tiles_of
 
 if TYPE_CHECKING:
-    from domains.genomics.model import EffectModule
+    from domains.genomics.model import EffectEnsemble
 
 COLUMNS = ("metric", "data", "one_in", "alleles", "seconds", "per_second", "bases_per_second")
 THIN = 1000  # bases between two variants of a sparse file
@@ -76,7 +76,7 @@ class Stretch:
 class Network:
     """An untrained network, and the longest window it is given."""
 
-    module: EffectModule
+    module: EffectEnsemble
     window: int
 
     def run(self, stretch: Stretch, sites: np.ndarray) -> None:
@@ -194,13 +194,15 @@ def benchmark(settings: Settings) -> None:
     tokenizer = task.fit_tokenizer(source, source.variants["row"])
     encoder = build.encoder(config, build.pattern(config.attention))
     torch.manual_seed(0)
-    network = Network(task.module(tokenizer, encoder), task.config.window)
+    module, members = task.module(tokenizer, encoder), build.members(config.trainer)
+    network = Network(module.ensemble([module] * members).eval(), task.config.window)
     found = stretches(source, settings.quick)
     rows = list(network_rows(network, found, repeats))
     with tempfile.TemporaryDirectory() as scratch:
         path, carried = Path(str(task.config.data.variants)), domain.carried(task.config)
         told = ("genomics", task, tokenizer, encoder, carried, path, ".vcf.gz", Path(scratch))
-        rows.append(end_to_end(untrained(*told), found[0], settings.threads, repeats))
+        job = untrained(*told, members=members)
+        rows.append(end_to_end(job, found[0], settings.threads, repeats))
     print(table(rows, [*COLUMNS, "peak_mb"]))
     where = folder(settings.quick, settings.out)
     print("wrote", write("variants_speed", rows, began, folder=where))

@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import variants_speed
+from benchmarks.scale_jobs import untrained
+from benchmarks.variant_data import QUICK, opened
+from core.bundle import load_bundle, restore
+from domains.genomics import domain
+from pipelines import build
 
 
 def test_a_quick_run_has_a_figure_of_every_kind(tmp_path: Path) -> None:
@@ -31,3 +36,13 @@ def test_thinned_variants_lie_apart() -> None:
     sparse = variants_speed.thinned(some)
     assert sparse.sites.tolist() == [0, 1000, 2500, 3500]
     assert (sparse.data, sparse.alleles) == ("all, thinned", 4)
+
+
+def test_an_ensemble_is_timed_with_all_its_members(tmp_path: Path) -> None:
+    config, source, task = opened(QUICK, 1)
+    tokenizer = task.fit_tokenizer(source, source.variants["row"])
+    encoder = build.encoder(config, build.pattern(config.attention))
+    carried, path = domain.carried(task.config), Path(str(task.config.data.variants))
+    told = ("genomics", task, tokenizer, encoder, carried, path, ".vcf", tmp_path)
+    job = untrained(*told, members=3)
+    assert restore(load_bundle(job.bundle), task)[1].trainings == 3
