@@ -112,7 +112,7 @@ class GenomicsData:
         genetic_code: NCBI's transl_table number, by which all codons of the annotation are read.
         tracks: numeric input channels by name.
         variants: labelled SNVs: VCF (.vcf, .vcf.gz, .bcf) or a table with the columns chrom, pos,
-            ref, alt (.tsv, .tsv.gz).
+            ref, alt (.tsv, .csv, each also .gz).
         label: INFO field or column that holds the label.
         label_kind: regression or classification.
         positive: label values that count as 1, for classification.

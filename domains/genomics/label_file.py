@@ -7,9 +7,11 @@ from pathlib import Path
 import polars as pl
 
 from core.errors import ConfigError, DataContractError
+from domains.genomics.variant_table import column_of
 
-_TABLE = (".tsv", ".tsv.gz")
+_SEPARATOR = {".tsv": "\t", ".tsv.gz": "\t", ".csv": ",", ".csv.gz": ","}
 _VARIANT_FILE = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
+_SITE = ("chrom", "pos", "ref", "alt")
 _RAW = {"row": pl.Int64, "chrom": pl.String, "pos": pl.Int64, "ref": pl.String, "alt": pl.String}
 
 
@@ -21,11 +23,14 @@ def read_rows(path: Path, names: list[str]) -> pl.DataFrame:
         ConfigError: unknown file type, or a field that the file does not declare.
         DataContractError: the file cannot be read.
     """
-    if path.name.endswith(_TABLE):
-        return _from_table(path, names)
+    for suffix, separator in _SEPARATOR.items():
+        if path.name.endswith(suffix):
+            return _from_table(path, names, separator)
     if path.name.endswith(_VARIANT_FILE):
         return _from_vcf(path, names)
-    raise ConfigError(f"{path}: expected a name ending in {', '.join(_VARIANT_FILE + _TABLE)}")
+    raise ConfigError(
+        f"{path}: expected a name ending in {', '.join((*_VARIANT_FILE, *_SEPARATOR))}"
+    )
 
 
 def as_told(name: str) -> pl.Expr:
@@ -84,19 +89,22 @@ def _of_allele(value: object, index: int, alleles: int) -> tuple[str | None, str
     return None, f"{count} for {alleles} alternative{'s' if alleles > 1 else ''}"
 
 
-def _from_table(path: Path, names: list[str]) -> pl.DataFrame:
+def _from_table(path: Path, names: list[str], separator: str) -> pl.DataFrame:
     try:
-        table = pl.read_csv(path, separator="\t", infer_schema=False)
+        table = pl.read_csv(path, separator=separator, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataContractError(f"{path}: cannot be read as a table ({error})") from error
-    for name in ("chrom", "pos", "ref", "alt", *names):
+    table = _with_usual_names(table, names)
+    for name in (*_SITE, *names):
         if name not in table.columns:
+            kind = "comma" if separator == "," else "tab"
             raise ConfigError(
                 f"{path}: no column {name}; it has {', '.join(table.columns[:10])}; expected "
-                "tab-separated columns chrom, pos, ref, alt and the fields that the config names"
+                f"{kind}-separated columns chrom, pos, ref, alt and the fields that the config "
+                "names"
             )
-    return table.with_row_index("row").select(
-        pl.col("row").cast(pl.Int64),
+    return table.select(
+        pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         "chrom",
         pl.col("pos").cast(pl.Int64, strict=False),
         "ref",
@@ -104,3 +112,12 @@ def _from_table(path: Path, names: list[str]) -> pl.DataFrame:
         *[pl.col(n).replace({".": None, "": None, "NA": None}) for n in names],
         *[pl.col(n).alias(_told(n)) for n in names],
     )
+
+
+def _with_usual_names(table: pl.DataFrame, fields: list[str]) -> pl.DataFrame:
+    """chrom, pos, ref and alt called so, where a file to score may call them otherwise too; columns
+    that the config names keep their names."""
+    found = {name: column_of(name) for name in table.columns if name not in fields}
+    usual = list(found.values())
+    rename = {n: u for n, u in found.items() if u in _SITE and usual.count(u) == 1}
+    return table.rename(rename)

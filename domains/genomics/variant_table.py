@@ -14,6 +14,12 @@ _NEEDED = ("chrom", "pos", "ref", "alt")
 _SYNONYM = {"chr": "chrom", "chromosome": "chrom", "contig": "chrom", "position": "pos"}
 
 
+def column_of(name: str) -> str:
+    """chrom, pos, ref, alt or id, where a column's name means one of them in any spelling; else the
+    name in small letters."""
+    return _SYNONYM.get(name.lower(), name.lower())
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where a table's columns are: separator (None is any white space), the column of each of
@@ -42,7 +48,7 @@ def read_layout(path: Path, first: bytes, columns: Sequence[str]) -> Layout:
     # An ALT may hold commas, so the separator is the one that gives the most cells.
     separator = max((b"\t", b",", None), key=lambda s: len(first.split(s)))
     cells = [c.strip().decode("utf-8", "replace") for c in first.split(separator)]
-    names = [_SYNONYM.get(n, n) for n in (c.lower() for c in (columns or cells))]
+    names = [column_of(c) for c in (columns or cells)]
     missing = [n for n in _NEEDED if n not in names]
     if missing:
         where = "config.scoring.columns names" if columns else "the first line holds"

@@ -156,6 +156,26 @@ def test_table_and_vcf_give_the_same_rows(tmp_path: Path) -> None:
     assert one.variants["weight"].to_list() == [0.5, 0.75]
 
 
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("v.csv", "chrom,pos,ref,alt,L"),
+        ("v.tsv", "CHROM\tPosition\tREF\tALT\tL"),
+        ("v.csv", "gene,chr,alt,L,pos,ref"),
+    ],
+)
+def test_a_table_of_labels_may_be_written_as_one_to_score(
+    tmp_path: Path, name: str, header: str
+) -> None:
+    separator = "," if name.endswith(".csv") else "\t"
+    row = {"chrom": "c", "pos": "2", "ref": "C", "alt": "A", "L": "0.5", "gene": "g"}
+    usual = {"CHROM": "chrom", "chr": "chrom", "Position": "pos", "REF": "ref", "ALT": "alt"}
+    cells = [row[usual.get(column, column)] for column in header.split(separator)]
+    (tmp_path / name).write_text(f"{header}\n{separator.join(cells)}\n")
+    found = _open(tmp_path, [], variants=str(tmp_path / name)).variants
+    assert found.select("chrom", "pos", "ref", "alt", "label").row(0) == ("c", 1, 1, 0, 0.5)
+
+
 def test_minimum_keeps_rows_that_reach_it(tmp_path: Path) -> None:
     records = [f"c\t{i}\t.\t{b}\tN\t.\t.\tL=1;W={i}" for i, b in ((1, "A"), (2, "C"), (3, "G"))]
     records = [r.replace("\tN\t", "\tT\t") for r in records]
