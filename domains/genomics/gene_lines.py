@@ -8,41 +8,24 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from core.errors import DataContractError
-from domains.genomics.transcript import Annotation, Transcript, merged
+from domains.genomics.gene_part import Feature, Owner, Told, assemble
+from domains.genomics.transcript import Annotation
 
 
 def read_gff3(path: Path) -> Annotation:
     """Raises DataContractError for a malformed line or phases that do not add up."""
-    found = _named(_assemble(path, _lines(path, _gff3_parents), True), _gff3_genes(path))
-    return Annotation(found, _contigs(path))
+    found = assemble(path, _lines(path, _gff3_told), _gff3_genes(path))
+    return Annotation(found, {unquote(name) for name in _contigs(path)})
 
 
 def read_gtf(path: Path) -> Annotation:
     """Raises DataContractError for a malformed line or phases that do not add up."""
-    found = _named(_assemble(path, _lines(path, _gtf_parents), False), _gtf_genes(path))
+    found = assemble(path, _lines(path, _gtf_told), _gtf_genes(path))
     return Annotation(found, _contigs(path))
-
-
-def _named(transcripts: list[Transcript], genes: dict[str, str]) -> list[Transcript]:
-    for transcript in transcripts:
-        transcript.gene = genes.get(transcript.name, "")
-    return transcripts
-
-
-@dataclass(frozen=True)
-class _Feature:
-    kind: str
-    contig: str
-    start: int
-    end: int
-    strand: int
-    phase: str
-    parents: tuple[str, ...]
 
 
 def _text(path: Path) -> Iterator[str]:
@@ -90,7 +73,7 @@ def _contigs(path: Path) -> set[str]:
     return found
 
 
-def _gff3_genes(path: Path) -> dict[str, str]:
+def _gff3_genes(path: Path) -> dict[Owner, str]:
     """Transcript (or gene, where the CDS hangs on it) -> name of the gene."""
     parent: dict[str, str] = {}
     name: dict[str, str] = {}
@@ -99,19 +82,20 @@ def _gff3_genes(path: Path) -> dict[str, str]:
         if "ID" in pairs:
             parent[pairs["ID"]] = pairs.get("Parent", "").split(",")[0]
             name[pairs["ID"]] = pairs.get("Name") or pairs.get("gene") or pairs["ID"]
-    return {one: name.get(above, name[one]) for one, above in parent.items()}
+    return {Owner(one, ""): name.get(above, name[one]) for one, above in parent.items()}
 
 
-def _gtf_genes(path: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _gtf_genes(path: Path) -> dict[Owner, str]:
+    found: dict[Owner, str] = {}
     for attributes in _attributes(path):
         pairs = _gtf_pairs(attributes)
-        if "transcript_id" in pairs and pairs["transcript_id"] not in found:
-            found[pairs["transcript_id"]] = pairs.get("gene_name") or pairs.get("gene_id", "")
+        name = pairs.get("gene_name") or pairs.get("gene_id", "")
+        found.setdefault(_gtf_owner(pairs), name)
     return found
 
 
-def _lines(path: Path, parents_of: Callable[[str], tuple[str, ...]]) -> Iterator[_Feature]:
+def _lines(path: Path, told_by: Callable[[str], Told]) -> Iterator[Feature]:
+    gff3 = told_by is _gff3_told
     for number, line in enumerate(_text(path), 1):
         if line.startswith("##FASTA"):
             return
@@ -122,7 +106,7 @@ def _lines(path: Path, parents_of: Callable[[str], tuple[str, ...]]) -> Iterator
             raise DataContractError(
                 f"{path}:{number}: found {len(cells)} tab-separated columns, expected 9"
             )
-        if cells[2] not in ("exon", "CDS", "stop_codon"):
+        if cells[2] not in ("exon", "CDS") and (gff3 or cells[2] != "stop_codon"):
             continue
         try:
             start, end = int(cells[3]) - 1, int(cells[4])
@@ -137,8 +121,15 @@ def _lines(path: Path, parents_of: Callable[[str], tuple[str, ...]]) -> Iterator
             )
         if cells[6] in "+-":
             strand = 1 if cells[6] == "+" else -1
-            parents = parents_of(cells[8])
-            yield _Feature(cells[2], cells[0], start, end, strand, cells[7], parents)
+            told = told_by(cells[8])
+            if not all(owner.name for owner in told.owners):
+                raise DataContractError(
+                    f"{path}:{number}: found {cells[8][:60]!r}, which does not say what the "
+                    f"{cells[2]} belongs to; expected Parent, ID or Name (GFF3), or "
+                    "transcript_id or gene_id (GTF)"
+                )
+            contig = unquote(cells[0]) if gff3 else cells[0]
+            yield Feature(cells[2], contig, start, end, strand, cells[7], told)
 
 
 def _gff3_pairs(attributes: str) -> dict[str, str]:
@@ -146,10 +137,13 @@ def _gff3_pairs(attributes: str) -> dict[str, str]:
     return {key: unquote(value) for key, value in pairs}
 
 
-def _gff3_parents(attributes: str) -> tuple[str, ...]:
+def _gff3_told(attributes: str) -> Told:
     pairs = dict(a.strip().split("=", 1) for a in attributes.split(";") if "=" in a)
     named = pairs.get("Parent") or pairs.get("ID") or pairs.get("Name") or ""
-    return tuple(unquote(p) for p in named.split(","))
+    owners = tuple(Owner(unquote(p), "") for p in named.split(","))
+    return Told(
+        owners, unquote(pairs.get("ID", "")), "trans-splicing" in pairs.get("exception", "")
+    )
 
 
 def _gtf_pairs(attributes: str) -> dict[str, str]:
@@ -157,42 +151,12 @@ def _gtf_pairs(attributes: str) -> dict[str, str]:
     return {key: value.strip().strip('"') for key, _, value in pairs if key}
 
 
-def _gtf_parents(attributes: str) -> tuple[str, ...]:
-    return (_gtf_pairs(attributes).get("transcript_id", ""),)
+def _gtf_owner(pairs: dict[str, str]) -> Owner:
+    gene = pairs.get("gene_id", "")
+    return Owner(pairs.get("transcript_id") or gene, gene)
 
 
-def _assemble(path: Path, features: Iterator[_Feature], stop_in_cds: bool) -> list[Transcript]:
-    parts: dict[tuple[str, str, int], dict[str, list[_Feature]]] = {}
-    for feature in features:
-        for parent in feature.parents:
-            key = (parent, feature.contig, feature.strand)
-            parts.setdefault(key, {}).setdefault(feature.kind, []).append(feature)
-    found = []
-    for (name, contig, strand), kinds in parts.items():
-        cds = sorted(kinds.get("CDS", []), key=lambda f: f.start)
-        spans = [(f.start, f.end) for f in cds]
-        if cds and not stop_in_cds:
-            stops = [(f.start, f.end) for f in kinds.get("stop_codon", [])]
-            spans = merged(spans + stops)
-        exons = sorted((f.start, f.end) for f in kinds.get("exon", [])) or merged(spans)
-        if not exons:
-            continue
-        first = cds[0 if strand > 0 else -1].phase if cds else "."
-        frame = int(first) if first in ("0", "1", "2") else 0
-        _check_phases(path, name, cds[::strand], frame)
-        found.append(Transcript(name, contig, strand, exons, spans[::strand], frame))
-    return found
-
-
-def _check_phases(path: Path, name: str, cds: list[_Feature], frame: int) -> None:
-    """`cds` in the order of translation; a phase of `.` says nothing and is let pass."""
-    done = 0
-    for part in cds:
-        expected = str((frame - done) % 3)
-        if part.phase not in (expected, "."):
-            raise DataContractError(
-                f"{path}: transcript {name}, CDS {part.start + 1}-{part.end}: found phase "
-                f"{part.phase}, expected {expected} after the {done} coding bases before it; "
-                "correct the phases, or leave the transcript out"
-            )
-        done += part.end - part.start
+def _gtf_told(attributes: str) -> Told:
+    pairs = _gtf_pairs(attributes)
+    trans_spliced = "trans-splicing" in pairs.get("exception", "")
+    return Told((_gtf_owner(pairs),), pairs.get("protein_id", ""), trans_spliced)
