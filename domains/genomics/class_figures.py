@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from core.contract import Metric
-from domains.genomics.figures import FIGURES, RESAMPLES
+from domains.genomics.figures import FIGURES, RESAMPLES, counted
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,13 @@ def class_metrics(
     if len(places) < 2:
         return []
     values = [figure(label[rows], score[rows]) for rows in places.values()]
+    of = [counted(figure, label[rows], score[rows]) for rows in places.values()]
     draws = np.full((RESAMPLES, len(places)), np.nan)
     for i, drawn in enumerate(_resampled(list(places.values()), group)):
-        for j, rows in enumerate(drawn):
-            if len(rows) > 1 and np.ptp(label[rows]) > 0:
-                draws[i, j] = figure(label[rows], score[rows])
+        for j, (rows, times) in enumerate(zip(places.values(), drawn, strict=True)):
+            seen = label[rows[times > 0]]
+            if len(seen) > 1 and np.ptp(seen) > 0:
+                draws[i, j] = of[j](times)
     out = [_metric(data, protocol, model, f"macro_{name}", float(np.mean(values)), draws.mean(1))]
     for j, (term, rows) in enumerate(places.items()):
         alone = ", interval over alleles" if np.ptp(group[rows]) == 0 else ""
@@ -62,15 +64,16 @@ def class_metrics(
 
 
 def _resampled(places: list[np.ndarray], group: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Rows of each class in each draw; one draw of groups serves all classes."""
+    """How many times each row of each class is in each draw; one draw of groups serves all
+    classes."""
     draw = np.random.default_rng(0)
     groups = int(group.max()) + 1
     for _ in range(RESAMPLES):
         times = np.bincount(draw.integers(0, groups, groups), minlength=groups)
         yield [
-            rows[draw.integers(0, len(rows), len(rows))]
+            np.bincount(draw.integers(0, len(rows), len(rows)), minlength=len(rows))
             if np.ptp(group[rows]) == 0
-            else np.repeat(rows, times[group[rows]])
+            else times[group[rows]]
             for rows in places
         ]
 

@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 
 from core.calibration import expected_calibration_error
 from core.contract import Metric, Panel
+from domains.genomics.counted import CountedAuroc, CountedSpearman
 from domains.genomics.finite import require_finite
 
 log = logging.getLogger(__name__)
@@ -42,10 +43,26 @@ def auprc(label: np.ndarray, score: np.ndarray) -> float:
     return float(average_precision_score(label, score)) if label.sum() > 0 else float("nan")
 
 
-FIGURES: dict[str, dict[str, Callable[[np.ndarray, np.ndarray], float]]] = {
+Figure = Callable[[np.ndarray, np.ndarray], float]
+
+FIGURES: dict[str, dict[str, Figure]] = {
     "regression": {"spearman": spearman},
     "classification": {"auroc": auroc, "auprc": auprc},
 }
+
+
+def counted(figure: Figure, label: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray], float]:
+    """The figure of rows each of which is counted so many times (int [n]) as it is asked for."""
+    if figure is spearman:
+        return CountedSpearman(label, score)
+    if figure is auroc:
+        return CountedAuroc(label, score)
+
+    def repeated(times: np.ndarray) -> float:
+        rows = np.repeat(np.arange(len(label)), times)
+        return figure(label[rows], score[rows])
+
+    return repeated
 
 
 def pooled_metrics(
@@ -129,19 +146,15 @@ def _joined(parts: list[_Part]) -> _Part:
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def _interval(
-    parts: list[_Part], figure: Callable[[np.ndarray, np.ndarray], float]
-) -> tuple[float, float]:
+def _interval(parts: list[_Part], figure: Figure) -> tuple[float, float]:
     label, score = _joined(parts)
+    of = counted(figure, label, score)
+    sizes = [len(part[0]) for part in parts] if len(parts) > 1 else [1] * len(label)
     draw = np.random.default_rng(0)
     values = []
     for _ in range(RESAMPLES):
-        if len(parts) < 2:
-            rows = draw.integers(0, len(label), len(label))
-            values.append(figure(label[rows], score[rows]))
-        else:
-            chosen = draw.integers(0, len(parts), len(parts))
-            values.append(figure(*_joined([parts[i] for i in chosen])))
+        chosen = draw.integers(0, len(sizes), len(sizes))
+        values.append(of(np.repeat(np.bincount(chosen, minlength=len(sizes)), sizes)))
     # A draw of one class has no figure; one in two or more of the draws has both.
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
