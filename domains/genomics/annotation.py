@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from core.errors import ConfigError, DataContractError
@@ -9,6 +10,8 @@ from domains.genomics.contig import GENBANK, Genome
 from domains.genomics.genbank import read_genbank
 from domains.genomics.gene_lines import read_gff3, read_gtf
 from domains.genomics.transcript import Annotation
+
+log = logging.getLogger(__name__)
 
 
 def read_annotation(path: Path, genome: Genome) -> Annotation:
@@ -46,6 +49,15 @@ def _on_genome(path: Path, found: Annotation, genome: Genome) -> Annotation:
             continue
         end = max(b for _, b in transcript.exons)
         if end > len(genome.contigs[contig]):
+            if transcript.contig in found.circular:
+                log.warning(
+                    "%s: transcript %s lies over the origin of the circular contig %s, which is "
+                    "not read; it is left out, as if there were no gene",
+                    path,
+                    transcript.name,
+                    contig,
+                )
+                continue
             raise DataContractError(
                 f"{path}: {transcript.name} ends at {end}, but contig {contig} of {genome.path} "
                 f"has {len(genome.contigs[contig])} bases; are they the same assembly?"

@@ -7,15 +7,18 @@ viruses) has its own parts as exons.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 from core.errors import DataContractError
 from domains.genomics.transcript import Annotation, Span, Transcript, introns_of, merged
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,8 @@ def read_genbank(path: Path) -> Annotation:
     """A transcript for each CDS, in the order of the file.
 
     Its name is the transcript_id, else the protein_id, the locus_tag or the gene, with a number
-    where several would have the same; its gene is the gene, else the locus_tag.
+    where several would have the same; its gene is the gene, else the locus_tag. A CDS whose parts
+    do not follow each other along one strand is left out, with a warning.
 
     Raises:
         DataContractError: Biopython cannot read the file.
@@ -47,15 +51,27 @@ def read_genbank(path: Path) -> Annotation:
         records = list(SeqIO.parse(path, "genbank"))
     except Exception as error:  # Biopython raises bare exceptions of many kinds
         raise DataContractError(f"{path}: Biopython cannot read it as GenBank ({error})") from error
-    found = [transcript for record in records for transcript in _transcripts(record)]
+    found = [transcript for record in records for transcript in _transcripts(path, record)]
     for transcript, name in zip(found, _unlike([t.name for t in found]), strict=True):
         transcript.name = name
     return Annotation(found, {record.id for record in records})
 
 
-def _transcripts(record: Any) -> list[Transcript]:
+def _transcripts(path: Path, record: Any) -> list[Transcript]:
+    placed = [f for f in record.features if f.location is not None]
+    for left in placed:
+        if left.type == "CDS" and not _in_order(left.location):
+            log.warning(
+                "%s: %s, CDS %s: its parts do not follow each other along one strand (over the "
+                "origin of a circle, trans-spliced, or of another record), which is not read; it "
+                "is left out, as if there were no gene",
+                path,
+                record.id,
+                _name(_Feature(1, [], _told(left)), None),
+            )
+    ordered = [f for f in placed if _in_order(f.location)]
     coding, messengers = (
-        [_feature(f) for f in record.features if f.type == kind] for kind in ("CDS", "mRNA")
+        [_feature(f) for f in ordered if f.type == kind] for kind in ("CDS", "mRNA")
     )
     found = []
     for cds, messenger in zip(coding, _messengers(coding, messengers), strict=True):
@@ -70,7 +86,24 @@ def _feature(found: Any) -> _Feature:
     # Biopython lists the parts of complement(join()) in the order of translation.
     spans = [(int(part.start), int(part.end)) for part in found.location.parts]
     strand = -1 if found.location.strand == -1 else 1
-    return _Feature(strand, spans, {name: each[0] for name, each in found.qualifiers.items()})
+    return _Feature(strand, spans, _told(found))
+
+
+def _told(found: Any) -> dict[str, str]:
+    return {name: each[0] for name, each in found.qualifiers.items()}
+
+
+def _in_order(location: Any) -> bool:
+    """Whether the parts lie on one strand of this record, each behind the one before; ribosomal
+    slippage goes back by less than a part."""
+    strand = -1 if location.strand == -1 else 1
+    parts = location.parts
+    starts = [strand * int(part.start if strand > 0 else part.end) for part in parts]
+    return (
+        len({part.strand for part in parts}) == 1
+        and all(part.ref is None for part in parts)
+        and all(a < b for a, b in pairwise(starts))
+    )
 
 
 def _messengers(

@@ -19,7 +19,7 @@ from domains.genomics.transcript import Annotation
 def read_gff3(path: Path) -> Annotation:
     """Raises DataContractError for a malformed line or phases that do not add up."""
     found = assemble(path, _lines(path, _gff3_told), _gff3_genes(path))
-    return Annotation(found, {unquote(name) for name in _contigs(path)})
+    return Annotation(found, {unquote(name) for name in _contigs(path)}, _circular(path))
 
 
 def read_gtf(path: Path) -> Annotation:
@@ -71,6 +71,11 @@ def _contigs(path: Path) -> set[str]:
         elif line.strip() and not line.startswith("#"):
             found.add(line.partition("\t")[0])
     return found
+
+
+def _circular(path: Path) -> set[str]:
+    lines = (line for line in _text(path) if "Is_circular=true" in line)
+    return {unquote(line.partition("\t")[0]) for line in lines}
 
 
 def _gff3_genes(path: Path) -> dict[Owner, str]:

@@ -49,10 +49,12 @@ class Annotation:
 
     Attributes:
         contigs: all that the file mentions, with or without a transcript.
+        circular: contigs on which a feature over the origin ends past the last base (GFF3).
     """
 
     transcripts: list[Transcript]
     contigs: set[str]
+    circular: set[str] = field(default_factory=set)
 
 
 def introns_of(exons: list[Span]) -> list[Span]:

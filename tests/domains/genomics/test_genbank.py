@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,32 @@ def test_an_mrna_that_is_not_of_the_cds_is_left_alone(tmp_path: Path) -> None:
     own = ("mRNA", ((21, 60), (91, 130)), 1, {"gene": "X", "locus_tag": "L"})
     (found,) = _read(tmp_path, [*others, own, cds])
     assert found.exons == [(20, 60), (90, 130)]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param([(20, 60, -1), (100, 161, 1)], id="two strands, as rps12"),
+        pytest.param([(300, 330, 1), (0, 31, 1)], id="over the origin"),
+        pytest.param([(0, 31, -1), (300, 330, -1)], id="over the origin, minus strand"),
+    ],
+)
+def test_a_coding_sequence_that_turns_back_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, parts: list[tuple[int, int, int]]
+) -> None:
+    from Bio.Seq import Seq
+    from Bio.SeqFeature import CompoundLocation, SeqFeature, SimpleLocation
+    from Bio.SeqIO import write
+    from Bio.SeqRecord import SeqRecord
+
+    record = SeqRecord(Seq(_sequence()), id="c", name="c")
+    record.annotations["molecule_type"] = "DNA"
+    turned = CompoundLocation([SimpleLocation(*part) for part in parts])
+    straight = CompoundLocation([SimpleLocation(270, 290, -1), SimpleLocation(200, 240, -1)])
+    for place, gene in ((turned, "rps12"), (straight, "rpoC1")):
+        record.features.append(SeqFeature(place, "CDS", qualifiers={"gene": [gene]}))
+    write(record, tmp_path / "g.gb", "genbank")
+    with caplog.at_level(logging.WARNING):
+        found = read_genbank(tmp_path / "g.gb").transcripts
+    assert [(t.name, t.cds) for t in found] == [("rpoC1", [(270, 290), (200, 240)])]
+    assert "CDS rps12: its parts do not follow each other" in caplog.text

@@ -135,3 +135,18 @@ def test_gtf_under_the_name_of_gff3_is_refused_at_its_line(tmp_path: Path) -> No
     rows = ['c x CDS 1 18 . + 0 gene_id "g"; transcript_id "t";']
     with pytest.raises(DataContractError, match=r"g\.gff:1: .*expected Parent, ID or Name"):
         _read(tmp_path, SLIPS, rows, "gff")
+
+
+def test_a_gene_over_the_origin_of_a_circle_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # GFF3 counts on past the last base there, as NCBI does for hepatitis B virus.
+    rows = [
+        "c x region 1 20 . + . ID=c:1..20;Is_circular=true",
+        "c x CDS 16 24 . + 0 ID=cds-P;Parent=gene-P",
+        "c x CDS 1 18 . + 0 ID=cds-X;Parent=gene-X",
+    ]
+    with caplog.at_level(logging.WARNING):
+        found = _proteins(*_read(tmp_path, SLIPS, rows))
+    assert list(found) == [" gene-X"]
+    assert "gene-P lies over the origin of the circular contig c" in caplog.text
