@@ -5,6 +5,7 @@ The calls are bcftools csq's (`domains.genomics.csq`); the order of gravity is E
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -72,6 +73,7 @@ def consequences(caller: ConsequenceCaller, alleles: pl.DataFrame) -> pl.DataFra
     calls = caller.call(alleles)
     transcripts = numbered(caller.reference)
     columns = alleles.select("key", "contig", "pos", "ref", "alt")
+    unread = _unread(transcripts, set(alleles["contig"]))
     gravest: list[str | None] = []
     told: list[str | None] = []
     for key, contig, pos, ref, alt in columns.iter_rows():
@@ -79,7 +81,9 @@ def consequences(caller: ConsequenceCaller, alleles: pl.DataFrame) -> pl.DataFra
             gravest.append(None)
             told.append(None)
             continue
-        found = _calls(calls.get(key, ()), transcripts, pos, len(ref))
+        substituted = len(ref) == len(alt) == 1
+        beyond = unread.get((contig, pos), []) if substituted else []
+        found = _calls(calls.get(key, ()), transcripts, pos, len(ref), beyond)
         gravest.append(_TERMS[found[0].terms[0]][0] if found else INTERGENIC)
         told.append("/".join(_text(c, pos, ref, alt) for c in found) or f"{INTERGENIC}||||")
     return alleles.select(
@@ -130,9 +134,25 @@ def rank_of(terms: pl.Series) -> pl.Series:
     return terms.replace_strict(_RANK, return_dtype=pl.Float64)
 
 
+def _unread(transcripts: list[Transcript], contigs: set[str]) -> dict[tuple[str, int], list[int]]:
+    """Contig and position -> numbers of the transcripts that have it in a codon cut short."""
+    found: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    for number, transcript in enumerate(transcripts):
+        if transcript.contig in contigs:
+            for position in transcript.unread():
+                found[transcript.contig, position].append(number)
+    return found
+
+
 def _calls(
-    entries: list[str] | tuple[str, ...], transcripts: list[Transcript], pos: int, length: int
+    entries: list[str] | tuple[str, ...],
+    transcripts: list[Transcript],
+    pos: int,
+    length: int,
+    unread: list[int],
 ) -> list[_Call]:
+    """`unread`: transcripts that have the changed base in a codon cut short, of which csq speaks as
+    of an intron or not at all."""
     found: dict[int, _Call] = {}
     for entry in entries:
         cells = [*entry.split("|"), "", "", ""]
@@ -147,6 +167,10 @@ def _calls(
             amino_acids = found[number].amino_acids or amino_acids
         ordered = tuple(sorted(set(terms), key=_ORDER.__getitem__))
         found[number] = _Call(ordered, transcripts[number], amino_acids)
+    for number in unread:
+        terms = [t for t in found[number].terms if t != "intron"] if number in found else []
+        ordered = tuple(sorted({*terms, "coding_sequence"}, key=_ORDER.__getitem__))
+        found[number] = _Call(ordered, transcripts[number], "")
     return sorted(found.values(), key=lambda c: _ORDER[c.terms[0]])
 
 

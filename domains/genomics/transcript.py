@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -38,6 +38,13 @@ class Transcript:
         parts = [np.arange(a, b)[:: self.strand] for a, b in self.cds]
         return np.concatenate(parts)[self.frame :] if parts else np.empty(0, dtype=np.int64)
 
+    def unread(self) -> list[int]:
+        """Coding positions in no whole codon, at the ends of a CDS that is not known whole or, as
+        in mitochondria, gets the rest of its stop codon from the tail of the messenger."""
+        rest = (sum(b - a for a, b in self.cds) - self.frame) % 3
+        ends = (self.cds, self.strand, self.frame), (self.cds[::-1], -self.strand, rest)
+        return [p for spans, step, n in ends for p in _first(spans, step, n)]
+
     def introns(self) -> list[Span]:
         """Ascending gaps between exons."""
         return introns_of(self.exons)
@@ -55,6 +62,12 @@ class Annotation:
     transcripts: list[Transcript]
     contigs: set[str]
     circular: set[str] = field(default_factory=set)
+
+
+def _first(spans: list[Span], step: int, n: int) -> list[int]:
+    """The first `n` positions of spans, each read upwards (step 1) or downwards (-1)."""
+    bases = (p for a, b in spans for p in range(a, b)[::step])
+    return list(islice(bases, n))
 
 
 def introns_of(exons: list[Span]) -> list[Span]:

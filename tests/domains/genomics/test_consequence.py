@@ -216,3 +216,21 @@ def test_whole_brca1_rank_is_the_published_floor(genomics_data: Path) -> None:
     joined = source.variants.join(known, on="row")
     rank = rank_of(joined["consequence"]).to_numpy()
     assert round(float(roc_auc_score(joined["label"].to_numpy(), rank)), 3) >= 0.76
+
+
+@pytest.mark.parametrize("strand", [1, -1])
+def test_bases_of_a_codon_cut_short_are_coding_sequence(tmp_path: Path, strand: int) -> None:
+    # Bases 11 to 30 are coded for, one before the first whole codon and one behind the last, as of
+    # a transcript that is known in part; csq calls them intronic, or no part of the gene.
+    sign = "+" if strand > 0 else "-"
+    lines = [
+        f"c\tx\tmRNA\t11\t30\t.\t{sign}\t.\tID=T1",
+        f"c\tx\texon\t11\t30\t.\t{sign}\t.\tParent=T1",
+        f"c\tx\tCDS\t11\t30\t.\t{sign}\t1\tParent=T1",
+    ]
+    alleles = [(11, "C", "A"), (12, "C", "A"), (29, "A", "C"), (30, "G", "C")]
+    found = _called(tmp_path, "\n".join(lines) + "\n", "g.gff3", alleles)
+    terms = [text.split("|")[0] for text in found]
+    assert terms[0] == terms[3] == "coding_sequence_variant"
+    assert terms[1] in ("missense_variant", "synonymous_variant", "stop_gained")
+    assert found[0].split("|")[3] == ("c.1C>A" if strand > 0 else "c.20G>T")
