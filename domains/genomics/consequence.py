@@ -188,7 +188,10 @@ def _text(call: _Call, pos: int, ref: str, alt: str) -> str:
     t = call.transcript
     terms = "&".join(_TERMS[name][0] for name in call.terms)
     gene = t.gene or t.name
-    cells = (terms, gene, t.name, coding_name(t, pos, ref, alt), protein_name(call.amino_acids))
+    # The first amino acid is Met whatever start codon it is read from (GTG in bacteria).
+    start = "start_lost" in call.terms and call.amino_acids
+    protein = "p.Met1?" if start else protein_name(call.amino_acids)
+    cells = (terms, gene, t.name, coding_name(t, pos, ref, alt), protein)
     return "|".join(_escaped(cell) for cell in cells)
 
 

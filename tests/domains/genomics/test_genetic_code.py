@@ -117,3 +117,18 @@ def test_the_codes_are_those_of_ncbi_that_csq_has_and_others_are_refused() -> No
             GenomicsData(genetic_code=code)
     with pytest.raises(ConfigError, match="simulated, whose genes are of code 1"):
         GenomicsData(genetic_code=4)
+
+
+def test_a_lost_start_is_named_met1_whatever_its_codon(tmp_path: Path) -> None:
+    reference = open_reference(_files(tmp_path, "GTGAAATAA", 11))
+    alleles = pl.DataFrame(
+        [(0, "c", 30, "G", "C"), (1, "c", 32, "G", "A"), (2, "c", 33, "A", "C")],
+        schema=["key", "contig", "pos", "ref", "alt"],
+        orient="row",
+    )
+    called = consequences(ConsequenceCaller(reference), alleles)["csq"].to_list()
+    assert called == [
+        "start_lost|G1|T1|c.1G>C|p.Met1?",
+        "start_lost&synonymous_variant|G1|T1|c.3G>A|p.Met1?",
+        "missense_variant|G1|T1|c.4A>C|p.Lys2Gln",
+    ]
