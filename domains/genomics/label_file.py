@@ -11,6 +11,8 @@ from domains.genomics.variant_table import column_of
 
 _SEPARATOR = {".tsv": "\t", ".tsv.gz": "\t", ".csv": ",", ".csv.gz": ","}
 _VARIANT_FILE = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
+# What spreadsheets, R and pandas write where there is no value.
+_MISSING = ("", ".", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
 _SITE = ("chrom", "pos", "ref", "alt")
 _RAW = {"row": pl.Int64, "chrom": pl.String, "pos": pl.Int64, "ref": pl.String, "alt": pl.String}
 
@@ -94,7 +96,8 @@ def _from_table(path: Path, names: list[str], separator: str) -> pl.DataFrame:
         table = pl.read_csv(path, separator=separator, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataContractError(f"{path}: cannot be read as a table ({error})") from error
-    table = _with_usual_names(table, names)
+    # A class with a blank behind it would count as another one.
+    table = _with_usual_names(table, names).with_columns(pl.all().str.strip_chars())
     for name in (*_SITE, *names):
         if name not in table.columns:
             kind = "comma" if separator == "," else "tab"
@@ -109,7 +112,7 @@ def _from_table(path: Path, names: list[str], separator: str) -> pl.DataFrame:
         pl.col("pos").cast(pl.Int64, strict=False),
         "ref",
         "alt",
-        *[pl.col(n).replace({".": None, "": None, "NA": None}) for n in names],
+        *[pl.col(n).replace(dict.fromkeys(_MISSING)) for n in names],
         *[pl.col(n).alias(_told(n)) for n in names],
     )
 

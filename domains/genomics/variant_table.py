@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
@@ -47,7 +48,7 @@ def read_layout(path: Path, first: bytes, columns: Sequence[str]) -> Layout:
         )
     # An ALT may hold commas, so the separator is the one that gives the most cells.
     separator = max((b"\t", b",", None), key=lambda s: len(first.split(s)))
-    cells = [c.strip().decode("utf-8", "replace") for c in first.split(separator)]
+    cells = [c.decode("utf-8", "replace") for c in _cells(first, separator)]
     names = [column_of(c) for c in (columns or cells)]
     missing = [n for n in _NEEDED if n not in names]
     if missing:
@@ -70,10 +71,21 @@ def records(lines: Iterator[bytes], layout: Layout) -> Iterator[bytes]:
     at = [layout.column[n] for n in _NEEDED]
     name = layout.column.get("id")
     for line in lines:
-        cells = [c.strip() for c in line.rstrip(b"\r\n").split(layout.separator)]
+        cells = _cells(line.rstrip(b"\r\n"), layout.separator)
         if len(cells) <= max(at) or line.startswith(b"#"):
             yield line
             continue
         chrom, pos, ref, alt = (cells[i] for i in at)
         known = cells[name] if name is not None and name < len(cells) and cells[name] else b"."
         yield b"\t".join((chrom, pos, known, ref, alt, b".", b".", b".")) + b"\n"
+
+
+def _cells(line: bytes, separator: bytes | None) -> list[bytes]:
+    """Without white space around them, and without quotes (RFC 4180), in which a separator is text,
+    such as the comma between two alternatives."""
+    if b'"' not in line or separator is None:
+        cells = [c.strip() for c in line.split(separator)]
+        return [c[1:-1] if len(c) > 1 and c[:1] == c[-1:] == b'"' else c for c in cells]
+    text = line.decode("utf-8", "surrogateescape")
+    found = next(csv.reader([text], delimiter=separator.decode(), skipinitialspace=True), [])
+    return [c.strip().encode("utf-8", "surrogateescape") for c in found]

@@ -91,6 +91,22 @@ def test_bcf_and_tables_give_the_alleles_of_the_vcf(tmp_path: Path, bare_bundle:
     assert summary["scored"] == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('"chr","pos","ref","alt"\r\n"c","1","A","C,G"\r\n', id="R's write.csv"),
+        pytest.param('note,chr,pos,ref,alt\n"a, b",c,1,A,"C,G"\n', id="spreadsheet"),
+        pytest.param('"chr"\t"pos"\t"ref"\t"alt"\n"c"\t1\t"A"\t"C,G"\n', id="tabs"),
+        pytest.param('"chr" "pos" "ref" "alt"\n"c" 1 "A" "C,G"\n', id="R's write.table"),
+    ],
+)
+def test_quotes_around_cells_of_a_table_are_none_of_its_text(tmp_path: Path, text: str) -> None:
+    # Without its quotes a list of alternatives would be two cells, and the second be lost.
+    found = _alleles(tmp_path, text)
+    told = [(row["chrom"], row["pos"], row["ref"], row["alt"]) for row in found]
+    assert told == [("c", 0, "A", "C"), ("c", 0, "A", "G")]
+
+
 def test_a_table_without_names_is_refused_with_the_key_to_set(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"config\.scoring\.columns=\[chrom,pos,id,ref,alt\]"):
         _alleles(tmp_path, "c\t1\tA\tC\n")

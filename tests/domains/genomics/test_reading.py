@@ -210,6 +210,16 @@ def test_classes_become_0_and_1(tmp_path: Path) -> None:
     assert source.variants["label"].to_list() == [1.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("missing", ["NA", "N/A", "#N/A", "NaN", "nan", "null", "None", ".", ""])
+def test_what_stands_for_no_class_is_no_other_class(tmp_path: Path, missing: str) -> None:
+    table = tmp_path / "v.csv"
+    table.write_text(f"chrom,pos,ref,alt,L\nc,1,A,C, LOF \nc,2,C,G,FUNC\nc,3,G,A,{missing}\n")
+    told = {"label_kind": "classification", "positive": ["LOF"]}
+    source = _open(tmp_path, [], variants=str(table), **told)
+    assert source.variants["label"].to_list() == [1.0, 0.0]
+    assert source.set_aside().collect()["row"].to_list() == [2]
+
+
 CLASSES = ("LOF", "FUNC", "INT", "FUNC", "FUNC", "LOF", "FUNC", "INT")
 
 
