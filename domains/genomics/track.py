@@ -6,6 +6,7 @@ A value belongs to the base pair, so it is the same on either strand.
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,22 +99,31 @@ def _bedgraph(path: Path, genome: Genome) -> dict[str, np.ndarray]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str, int, int, float]]:
     """Line number, contig, start, end (0-based, half-open), value."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            cells = line.split()
-            if not cells or cells[0].startswith(_COMMENTS):
-                continue
-            try:
-                contig, start, end, value = cells
-                found = number, contig, int(start), int(end), float(value)
-            except ValueError:
-                raise DataContractError(
-                    f"{path} line {number}: found {line.strip()!r}, expected contig, start, end "
-                    "and a number"
-                ) from None
-            if not np.isfinite(found[-1]):
-                raise DataContractError(
-                    f"{path} line {number}: found {value}, expected a finite number"
-                )
-            yield found
+    for number, line in enumerate(_text(path), 1):
+        cells = line.split()
+        if not cells or cells[0].startswith(_COMMENTS):
+            continue
+        try:
+            contig, start, end, value = cells
+            found = number, contig, int(start), int(end), float(value)
+        except ValueError:
+            raise DataContractError(
+                f"{path} line {number}: found {line.strip()!r}, expected contig, start, end "
+                "and a number"
+            ) from None
+        if not np.isfinite(found[-1]):
+            raise DataContractError(
+                f"{path} line {number}: found {value}, expected a finite number"
+            )
+        yield found
+
+
+def _text(path: Path) -> Iterator[str]:
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
+            yield from lines
+    except (EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
+        raise DataContractError(
+            f"{path}: cannot be read as bedGraph ({error}); expected text, or whole gzip data "
+            "under a name that ends in .gz; copy the file again"
+        ) from error

@@ -92,3 +92,19 @@ def test_the_guide_leads_from_files_to_scored_ones(tmp_path: Path) -> None:
     assert summaries[7]["scored"] == 3000
     predictions = pl.read_parquet(tmp_path / "runs/genomics/latest/predictions.parquet")
     assert "missense_variant" in predictions["consequence"].to_list()
+
+
+def test_settings_that_the_guide_quotes_are_accepted_as_they_stand() -> None:
+    from hydra import compose, initialize_config_dir
+
+    from pipelines.cli import CONF
+    from pipelines.schema import register_schemas
+
+    text = (ROOT / "docs" / "genomics.md").read_text()
+    given = re.findall(r"`'(\+domain\.data\.[^`]*)'`", text)
+    assert len(given) == 2
+    register_schemas()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        data = compose("train", ["domain=genomics", *given]).domain.data
+    assert data.contig_alias == {"NC_003070.9": "Chr1"}
+    assert data.tracks == {"phylop": {"path": "phylop.bedgraph", "cap": 5.0}}

@@ -103,6 +103,22 @@ def test_a_malformed_track_names_its_line(tmp_path: Path, text: str, told: str) 
         read_track("phylop", _written(tmp_path, text), GENOME)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a.bg.gz", gzip.compress(b"c 1 2 3\n")[:-9], id="cut short"),
+        pytest.param("a.bg.gz", b"c 1 2 3\n", id="no gzip data"),
+        pytest.param("a.bg", b"c 1 2 3\n\xff\xfe", id="no text"),
+    ],
+)
+def test_a_track_that_cannot_be_read_is_refused_by_name(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataContractError, match=rf"{name}: cannot be read as bedGraph"):
+        read_track("phylop", TrackConfig(str(tmp_path / name)), GENOME)
+
+
 def test_a_track_of_other_contigs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.tracks.phylop: no value of .* on a contig"):
         read_track("phylop", _written(tmp_path, "d 1 2 3\n"), GENOME)
