@@ -30,6 +30,11 @@ class LengthWaves(nn.Module):
         self.register_buffer("turns", math.pi * 2.0 ** torch.arange(waves), persistent=False)
         self.mix = nn.Linear(len(_COLUMNS) * waves * 2, dim, bias=False)
 
+    def silent(self) -> LengthWaves:
+        """Itself, with weights of 0: it says nothing until training lets it."""
+        nn.init.zeros_(self.mix.weight)
+        return self
+
     def forward(self, channel: Tensor) -> Tensor:
         level = channel[..., _COLUMNS]
         angle = level[..., None] * self.turns

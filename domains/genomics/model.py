@@ -56,9 +56,15 @@ class EffectHead(nn.Module):
 
     Every alternative shares the weights; it is told apart by the pair of bases and, in coding
     sequence, by the pair of amino acids.
+
+    Args:
+        dim: D.
+        dropout: share of hidden numbers dropped in training.
+        length_waves: frequencies by which a gene decides how much a change matters in it, as a
+            factor, which begins as 1; 0 decides nothing.
     """
 
-    def __init__(self, dim: int, dropout: float) -> None:
+    def __init__(self, dim: int, dropout: float, length_waves: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.near = nn.Conv1d(dim, dim, NEIGHBOURS, padding=NEIGHBOURS // 2)
@@ -70,19 +76,32 @@ class EffectHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, 1)
+        self.gene_change = LengthWaves(length_waves, dim).silent() if length_waves else None
+        self.gene_hidden = LengthWaves(length_waves, dim).silent() if length_waves else None
         for table in (self.change, self.acid_change):
             nn.init.normal_(table.weight, std=0.1)
 
     def forward(
-        self, x: Tensor, base: Tensor, before: Tensor, after: Tensor, real: Tensor
+        self,
+        x: Tensor,
+        base: Tensor,
+        before: Tensor,
+        after: Tensor,
+        real: Tensor,
+        channel: Tensor,
     ) -> Tensor:
         x = self.norm(x) * real[..., None]
         near = self.near(x.transpose(1, 2)).transpose(1, 2)
         change = self.change(base[..., None] * 4 + torch.arange(4, device=base.device))
         pair = before[..., None] * ACIDS + after
         acid = self.acid_change(pair) + self.distance(self.distances)[pair]
-        x = F.gelu(near[:, :, None] + change + acid)  # [B, N, 4, D]
+        told = change + acid  # [B, N, 4, D]
+        if self.gene_change is not None:
+            told = told * (1 + self.gene_change(channel))[:, :, None]
+        x = F.gelu(near[:, :, None] + told)
         x = F.gelu(self.hidden(self.dropout(x)))
+        if self.gene_hidden is not None:
+            x = x * (1 + self.gene_hidden(channel))[:, :, None]
         return self.out(self.dropout(x)).squeeze(-1)
 
 
@@ -125,7 +144,7 @@ class EffectModule(SequenceModule):
         self.classification, self.noise, self.codons = classification, noise, codons
         self.length_waves = length_waves
         self.build(encoder, channels)
-        self.head = EffectHead(encoder.dim, encoder.dropout)
+        self.head = EffectHead(encoder.dim, encoder.dropout, length_waves)
         self.facts = facts
         if facts is not None:
             for parameter in self.head.out.parameters():
@@ -184,7 +203,7 @@ class EffectModule(SequenceModule):
             acid = before.masked_fill(hide, NO_AMINO_ACID)
         channel = batch["channel"].to(self.head.out.weight.dtype) / UNIT
         x = self.states(seen, channel, acid, real)
-        return self.head(x, base, before, after, real)
+        return self.head(x, base, before, after, real, channel)
 
     def loss(self, batch: dict[str, Any]) -> Tensor:
         """Mean over labelled alternatives, each counted by its weight."""

@@ -15,6 +15,7 @@ from core.bundle import begin_from
 from core.errors import ConfigError
 from domains.genomics import domain
 from domains.genomics.channel import CHANNELS, opposite_channels
+from domains.genomics.codon import NO_AMINO_ACID
 from domains.genomics.config import GenomicsConfig
 from domains.genomics.effect import EffectTask
 from domains.genomics.genetic_code import STANDARD
@@ -97,7 +98,26 @@ def test_strands_change_places(encoder: Any) -> None:
 def test_without_waves_a_network_is_what_it_was(encoder: Any) -> None:
     assert not [name for name in _module(encoder, 0).state_dict() if "length" in name]
     told = set(_module(encoder, 2).state_dict()) - set(_module(encoder, 0).state_dict())
-    assert told == {"stem.length.mix.weight"}
+    parts = ("stem.length", "head.gene_change", "head.gene_hidden")
+    assert told == {f"{part}.mix.weight" for part in parts}
+
+
+def test_a_gene_decides_how_much_a_change_matters_in_it(encoder: Any) -> None:
+    """A factor of 0 in one gene leaves the bias there, and outside genes nothing is changed."""
+    head = _module(encoder, 2).head
+    assert head.gene_hidden is not None
+    x, base = torch.randn(1, 20, encoder.dim), torch.randint(4, (1, 20))
+    channel, real = torch.zeros(1, 20, len(CHANNELS)), torch.ones(1, 20, dtype=torch.bool)
+    channel[:, 5:12, PLUS] = 1  # half a turn of the first wave: its cosine is -1
+    acid = torch.full((1, 20, 4), NO_AMINO_ACID)
+    told = x, base, acid[..., 0], acid, real, channel
+    plain = head(*told)
+    head.gene_hidden.mix.weight.data[:, 2] = 1  # of the cosine of the plus strand's first wave
+    found = head(*told)
+    inside = channel[..., PLUS] > 0
+    torch.testing.assert_close(found[~inside], plain[~inside], atol=0, rtol=0)
+    torch.testing.assert_close(found[inside], head.out.bias.expand(7, 4))
+    assert not torch.equal(found, plain)
 
 
 def test_training_reaches_the_waves_and_scores_follow_the_length(
@@ -109,9 +129,10 @@ def test_training_reaches_the_waves_and_scores_follow_the_length(
     module = task.module(tokenizer, encoder)
     batch = next(iter(task.loader(source, tokenizer, rows, 0, 1)))
     module.train().loss(batch).backward()
-    assert isinstance(module.stem.length, LengthWaves)
-    gradient = module.stem.length.mix.weight.grad
-    assert gradient is not None and (gradient != 0).any()
+    for part in (module.stem.length, module.head.gene_change, module.head.gene_hidden):
+        assert part is not None
+        gradient = part.mix.weight.grad
+        assert gradient is not None and (gradient != 0).any()
     assert (batch["channel"][..., PLUS] != 0).any() or (batch["channel"][..., MINUS] != 0).any()
 
 
