@@ -28,7 +28,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from core.errors import ConfigError, LockHeldError, LongstrandError, Preempted
+from core.errors import ConfigError, LockHeldError, LongstrandError, Preempted, stop_name, stops
 from core.training import launch
 from pipelines import prom
 from pipelines.domains import domain_names
@@ -75,7 +75,8 @@ def _hydra(command: Command, config_name: str, arguments: list[str]) -> None:
 
 def _guarded(command: Command, config: DictConfig, name: str) -> None:
     start = time.perf_counter()
-    signal.signal(signal.SIGTERM, _stop)
+    for stop in stops():
+        signal.signal(stop, _stop)
     begin(name)
     directory: str | None = None
     if launch.rank() > 0:  # what it does the first process does too, and tells
@@ -129,9 +130,13 @@ def exit_code(error: Exception) -> int:
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    # A second one, while the first is being answered, would only spoil the answer.
+    # A second one, while the first is being answered, would only spoil the answer; who presses
+    # Ctrl-C twice does not want to wait for it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Preempted("stopped by SIGTERM; the same command goes on (a training with resume=auto)")
+    if signal.SIGINT in stops():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    by = stop_name(signum)
+    raise Preempted(f"stopped by {by}; the same command goes on (a training with resume=auto)")
 
 
 def _refuse_missing(config: DictConfig) -> None:

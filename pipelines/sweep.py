@@ -119,9 +119,7 @@ def _search(config: DictConfig, study: Study, judge: Judge, space: Mapping[str, 
             try:
                 value = judge.value(applied(config, trial.values), trial.folder)
             except Preempted:
-                raise Preempted(
-                    f"stopped by SIGTERM in {trial.folder}; the same command goes on"
-                ) from None
+                raise Preempted(f"stopped in {trial.folder}; the same command goes on") from None
             except LongstrandError as error:
                 if type(error) not in FREE_TO_FAIL:
                     raise

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from core.errors import Preempted
+from core.errors import Preempted, stop_name, stops
 from core.training import processes
 from core.training.strategy import placed_like, whole_tensor
 
@@ -24,25 +24,30 @@ log = logging.getLogger(__name__)
 class Checkpointer(pl.Callback):
     """Keeps one resumable checkpoint, renamed into place, so that a kill never leaves half a file.
 
-    SIGTERM is answered after the step in flight: checkpoint, then `Preempted` (exit code 143).
+    SIGTERM and Ctrl-C are answered after the step in flight: checkpoint, then `Preempted` (exit
+    code 143). A second Ctrl-C ends the process at once.
     """
 
     def __init__(self, path: Path, every: int) -> None:
         self.path = path
         self.every = every
         self.stop = False
-        self._previous: Any = None
+        self._by = ""
+        self._previous: dict[int, Any] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._previous = signal.signal(signal.SIGTERM, self._request_stop)
+        self._previous = {s: signal.signal(s, self._request_stop) for s in stops()}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Again: Lightning has put a handler around ours that broadcasts, wherever the signal finds
         # this process, and so meets another collective of the other processes.
-        signal.signal(signal.SIGTERM, self._request_stop)
+        for stop in self._previous:
+            signal.signal(stop, self._request_stop)
 
     def _request_stop(self, signum: int, frame: FrameType | None) -> None:
-        self.stop = True
+        self.stop, self._by = True, f" by {stop_name(signum)}"
+        if signum == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -53,7 +58,7 @@ class Checkpointer(pl.Callback):
             self.save(trainer)
         if stop:
             raise Preempted(
-                f"stopped by SIGTERM at step {trainer.global_step}; "
+                f"stopped{self._by} at step {trainer.global_step}; "
                 "the same command with resume=auto goes on from there"
             )
 
@@ -61,9 +66,9 @@ class Checkpointer(pl.Callback):
         self.save(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-            self._previous = None
+        for stop, before in self._previous.items():
+            signal.signal(stop, before)
+        self._previous = {}
 
     def save(self, trainer: pl.Trainer) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

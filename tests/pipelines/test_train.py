@@ -36,7 +36,7 @@ def test_a_third_domain_needs_one_folder_and_one_file(toy_run: Path) -> None:
     assert pl.read_parquet(toy_run / "predictions.parquet")["row"].n_unique() == 30
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_run_goes_on_with_the_same_batches_and_the_same_weights(
     command: Run, project: Path, tmp_path: Path, kill: signal.Signals
 ) -> None:
@@ -59,6 +59,7 @@ def test_a_killed_run_goes_on_with_the_same_batches_and_the_same_weights(
         env={**environment, "TOY_JOURNAL": str(broken)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=_with_ctrl_c,
     )
     # The first fold takes 60 steps: stop in the middle of the second.
     while process.poll() is None and (not broken.exists() or len(_journal_lines(broken)) < 85):
@@ -80,6 +81,11 @@ def test_a_killed_run_goes_on_with_the_same_batches_and_the_same_weights(
     weights = "bundle/model.safetensors"
     a, b = (tmp_path / o.summary["run"] / weights for o in (whole, rest))
     assert a.read_bytes() == b.read_bytes()
+
+
+def _with_ctrl_c() -> None:
+    """As in a terminal, even where these tests run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _journal_lines(path: Path) -> list[str]:
