@@ -94,7 +94,8 @@ def _mark_untranslated(
 
 
 def _mark_border(track: np.ndarray, border: int, intron_side: int) -> None:
-    """Levels around the border between bases `border - 1` and `border`; the nearest border wins."""
+    """Levels around the border between bases `border - 1` and `border`; the nearest border wins,
+    and of two as near the one on whose intron's side a base lies: so on either strand."""
     low, high = max(0, border - SPLICE_CAP), min(len(track), border + SPLICE_CAP)
     if low >= high:
         return
@@ -102,5 +103,6 @@ def _mark_border(track: np.ndarray, border: int, intron_side: int) -> None:
     side = np.where(offset >= 0, 1, -1) * intron_side
     distance = np.where(offset >= 0, offset, -1 - offset)
     level = np.rint(side * splice_level(distance) * UNIT).astype(np.int8)
-    nearer = np.abs(level) > np.abs(track[low:high])
-    track[low:high] = np.where(nearer, level, track[low:high])
+    held = track[low:high]
+    nearer = (np.abs(level) > np.abs(held)) | (level == -held) & (level > 0)
+    track[low:high] = np.where(nearer, level, held)

@@ -53,7 +53,7 @@ def _weights(percent: tuple[tuple[int, ...], ...]) -> np.ndarray:
 
 def offsets(length: int, transcripts: list[Transcript]) -> tuple[np.ndarray, np.ndarray]:
     """int16 [length] offset from the nearest donor, and from the nearest acceptor; 0 farther than
-    `SPLICE_CAP` from any."""
+    `SPLICE_CAP` from any. Of two as near it is that on whose intron's side the base lies."""
     donor, acceptor = (np.zeros(length, dtype=np.int16) for _ in range(2))
     for t in transcripts:
         for start, end in t.introns():
@@ -69,7 +69,7 @@ def _mark(out: np.ndarray, border: int, side: int) -> None:
     right = np.arange(low, high) - border
     offset = side * np.where(right >= 0, right + 1, right)
     held = out[low:high]
-    nearer = (held == 0) | (np.abs(offset) < np.abs(held))
+    nearer = (held == 0) | (np.abs(offset) < np.abs(held)) | (offset == -held) & (offset > 0)
     out[low:high] = np.where(nearer, offset, held)
 
 

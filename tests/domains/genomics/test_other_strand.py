@@ -16,12 +16,15 @@ from omegaconf import OmegaConf
 from core.errors import ConfigError
 from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig
+from domains.genomics.contig import Genome, complement
+from domains.genomics.contig_name import ContigNames
 from domains.genomics.genetic_code import STANDARD
 from domains.genomics.model import EffectModule
 from domains.genomics.other_strand import other_strand
 from domains.genomics.source import Reference
 from domains.genomics.strand_model import StrandEffectModule
 from domains.genomics.tile import score_positions
+from domains.genomics.transcript import Transcript
 from domains.genomics.window import Span, stack_windows
 from pipelines.build import restored_config
 from tests.domains.genomics.conftest import run_score, trained_bundle
@@ -49,6 +52,26 @@ def test_a_batch_as_the_other_strand_reads_it_is_that_of_the_mirrored_genome() -
     for name, found in turned.items():
         torch.testing.assert_close(found, expected[name], equal_nan=True, atol=1e-5, rtol=0)
     assert set(expected) - set(turned) == {"tokens"}
+
+
+@pytest.mark.parametrize("strand", [1, -1])
+def test_bases_as_near_to_one_splice_site_as_to_another_are_told_alike_on_both_strands(
+    strand: int,
+) -> None:
+    """Exons and introns are so short that donors, and acceptors, lie close together."""
+    codes = np.random.default_rng(0).integers(0, 4, LENGTH).astype(np.uint8)
+    exons = [(30, 90), (150, 191), (260, 301), (350, 380)]
+    told = []
+    for turned in (False, True):
+        spans, side = exons, strand
+        if turned:
+            codes, side = complement(codes)[::-1], -strand
+            spans = [(LENGTH - b, LENGTH - a) for a, b in reversed(exons)]
+        genome = Genome(Path("none.fa"), {"c": codes}, ContigNames(("c",), {}), "")
+        told.append(Reference(genome, [Transcript("t", "c", side, spans, spans[::side])]))
+    here, there = (_batch(reference, [(0, LENGTH)], LENGTH) for reference in told)
+    for name, found in other_strand(here).items():
+        torch.testing.assert_close(found, there[name], equal_nan=True, atol=1e-5, rtol=0)
 
 
 def test_the_other_strand_of_the_other_strand_is_the_first() -> None:
