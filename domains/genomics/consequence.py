@@ -11,8 +11,9 @@ from itertools import pairwise
 
 import polars as pl
 
-from domains.genomics.contig import BASES, UNKNOWN
+from domains.genomics.contig import BASES, UNKNOWN, encode
 from domains.genomics.csq import ConsequenceCaller, numbered
+from domains.genomics.event import event_of
 from domains.genomics.hgvs import coding_name, protein_name
 from domains.genomics.labelled_event import spelled
 from domains.genomics.source import Reference
@@ -101,7 +102,8 @@ def labelled_alleles(reference: Reference, rows: pl.DataFrame) -> pl.DataFrame:
 
 def plain_alleles(reference: Reference, alleles: pl.DataFrame) -> pl.DataFrame:
     """Alleles for `consequences` from judged ones (`VariantFile.alleles`, with key): those that
-    are scored, read as they are scored, and those that are plain bases but no substitution."""
+    are scored, read as they are scored, and those that are plain bases but no substitution, in
+    their shortest spelling."""
     scored = alleles.filter(pl.col("base") >= 0)
     sequences = {name: reference.sequence(name) for name in scored["contig"].unique()}
     places = scored.select("contig", "site").iter_rows()
@@ -126,7 +128,22 @@ def plain_alleles(reference: Reference, alleles: pl.DataFrame) -> pl.DataFrame:
         bool((reference.sequence(c)[p : p + len(r)] != UNKNOWN).all())
         for c, p, r in others.select("contig", "pos", "ref").iter_rows()
     ]
-    return pl.concat([substituted, others.filter(pl.Series(known, dtype=pl.Boolean))]).sort("key")
+    others = others.filter(pl.Series(known, dtype=pl.Boolean))
+    return pl.concat([substituted, _shortest(reference, others)]).sort("key")
+
+
+def _shortest(reference: Reference, alleles: pl.DataFrame) -> pl.DataFrame:
+    """Key, contig, pos, ref and alt of alleles that are no substitution of a base, whichever of
+    its spellings is given: what csq says may differ between two (a stop may be missed)."""
+    told = []
+    for key, contig, pos, ref, alt in alleles.iter_rows():
+        sequence = reference.sequence(contig)
+        event = event_of(contig, sequence, pos, encode(ref), encode(alt))
+        spelling = event.spelled(sequence)
+        # Beside an unknown base the shortest one would begin with it, which csq cannot read.
+        known = BASES[UNKNOWN] not in spelling[1]
+        told.append((key, contig, *(spelling if known else (pos, ref, alt))))
+    return pl.DataFrame(told, schema=alleles.schema, orient="row")
 
 
 def rank_of(terms: pl.Series) -> pl.Series:

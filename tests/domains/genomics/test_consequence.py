@@ -14,7 +14,7 @@ from core.contract import Fold
 from core.errors import DataContractError
 from domains.genomics import domain
 from domains.genomics.config import GenomicsConfig
-from domains.genomics.consequence import consequences, labelled_alleles, rank_of
+from domains.genomics.consequence import consequences, labelled_alleles, plain_alleles, rank_of
 from domains.genomics.csq import ConsequenceCaller
 from domains.genomics.data_config import GenomicsData, SplitConfig
 from domains.genomics.floor import floors_of
@@ -85,6 +85,29 @@ EXPECTED = [
 @pytest.mark.parametrize(("text", "name"), [(_gff3(), "g.gff3"), (_gtf(), "g.gtf")])
 def test_gff3_and_gtf_give_the_same_names(tmp_path: Path, text: str, name: str) -> None:
     assert _called(tmp_path, text, name, ALLELES) == EXPECTED
+
+
+def test_all_spellings_of_a_deletion_have_the_same_consequence(tmp_path: Path) -> None:
+    """TAC GAA becomes TAA whether ACG or CGA is taken out; csq sees the stop in the first alone.
+    Beside an unknown base, which it cannot read, the spelling is the file's."""
+    sequence = "C" * 30 + "ATG" + "TACGAA" + "CTT" * 8 + "TAA" + "G" * 20 + "NATATAT" + "C" * 30
+    lines = ["c\tx\tmRNA\t31\t66\t.\t+\t.\tID=T1", "c\tx\texon\t31\t66\t.\t+\t.\tParent=T1"]
+    lines.append("c\tx\tCDS\t31\t66\t.\t+\t0\tParent=T1")
+    (tmp_path / "g.fa").write_text(f">c\n{sequence}\n")
+    (tmp_path / "g.gff3").write_text("\n".join(["##gff-version 3", *lines]) + "\n")
+    files = {"fasta": str(tmp_path / "g.fa"), "annotation": str(tmp_path / "g.gff3")}
+    reference = open_reference(GenomicsData(source="files", **files))
+    given = [(33, "TACG", "T"), (34, "ACGA", "A"), (33, "TACGAA", "TAA"), (88, "TAT", "T")]
+    assert all(sequence[pos : pos + len(ref)] == ref for pos, ref, _ in given)
+    alleles = pl.DataFrame(
+        [(i, "c", *allele, "NOT_SNV", -1, allele[0]) for i, allele in enumerate(given)],
+        schema=["key", "contig", "pos", "ref", "alt", "reason", "base", "site"],
+        orient="row",
+    )
+    plain = plain_alleles(reference, alleles)
+    terms = consequences(ConsequenceCaller(reference), plain)["consequence"].to_list()
+    assert terms == ["stop_gained"] * 3 + ["intergenic_variant"]
+    assert plain.select("pos", "ref", "alt").rows() == [(33, "TACG", "T")] * 3 + [given[3]]
 
 
 @pytest.mark.parametrize("names", [("a,b", "a>b"), ("1", "0"), ("10", "9")])
