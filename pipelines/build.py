@@ -219,11 +219,19 @@ def distinct_rows(set_aside: pl.DataFrame) -> int:
 
 
 def tune_process(threads: int) -> None:
-    """Limit torch to `threads`, 0 for its own choice, and let freed memory be used again."""
+    """Limit torch to `threads`, 0 for its own choice but no more than a container is granted, and
+    let freed memory be used again."""
     import torch
 
     if threads < 0:
         raise ConfigError(f"threads: found {threads}, expected 0 (torch's choice) or more")
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or min(torch.get_num_threads(), _granted()))
     keep_freed_memory()
+
+
+def _granted() -> int:
+    """Processors that this process may use at once. torch counts the machine's: with more threads
+    than a container's share of them, most of its time would be spent waiting."""
+    from joblib import cpu_count
+
+    return cpu_count()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
@@ -109,3 +111,24 @@ def test_options_of_the_model_reach_the_encoder() -> None:
     configured = config(*(f"model.{name}={value}" for name, value in options.items()))
     built = build.encoder(configured, a.Dense())
     assert {name: getattr(built, name) for name in options} == options
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_torch_takes_no_more_threads_than_are_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
+    for asked, expected in ((3, 3), (0, 1)):  # a number that is asked for is taken at its word
+        build.tune_process(asked)
+        assert torch.get_num_threads() == expected
+    monkeypatch.setattr("joblib.cpu_count", lambda: 64)
+    torch.set_num_threads(2)
+    build.tune_process(0)
+    assert torch.get_num_threads() == 2
+    with pytest.raises(ConfigError, match="threads: found -1"):
+        build.tune_process(-1)
