@@ -7,7 +7,7 @@ example config.data.variants=new.vcf.gz. Rows whose labels the bundle has seen a
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,8 @@ def evaluate(config: DictConfig) -> dict[str, Any]:
         predictions = _predict(bundle, task, source, rows)
     with stage("metrics", rows=len(rows)):
         figures = [*task.metrics(source, predictions), *task.parts(source, predictions)]
-        metrics = [asdict(m) for m in figures]
+        known = ", rows seen in training among them" if config.allow_overlap and len(seen) else ""
+        metrics = [asdict(replace(m, protocol=m.protocol + known)) for m in figures]
     if config.out:
         runs.write_json(Path(config.out), metrics)
     return {

@@ -64,7 +64,9 @@ def test_evaluate_refuses_labels_that_the_bundle_has_seen(
     allowed = command("evaluate", f"bundle={trained}", "allow_overlap=true", "out=m.json")
     assert allowed.code == 0, allowed.stderr
     assert allowed.summary["rows_seen_in_training"] == {"allowed": 60}
-    assert json.loads((tmp_path / "m.json").read_text()) == allowed.summary["metrics"]
+    figures = allowed.summary["metrics"]
+    assert json.loads((tmp_path / "m.json").read_text()) == figures
+    assert all(f["protocol"].endswith("rows seen in training among them") for f in figures)
 
 
 def test_evaluate_leaves_out_only_the_rows_that_were_seen(
@@ -76,6 +78,7 @@ def test_evaluate_leaves_out_only_the_rows_that_were_seen(
     assert outcome.code == 0, outcome.stderr
     assert outcome.summary["rows"] == 3
     assert outcome.summary["rows_seen_in_training"] == {"left_out": 60}
+    assert all("seen in training" not in f["protocol"] for f in outcome.summary["metrics"])
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_scoring(
