@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -68,3 +71,22 @@ def test_a_decoy_conf_in_the_working_directory_changes_nothing(command: Run, tmp
     outcome = command("train", "domain=toy", "--cfg", "job")
     assert outcome.code == 0
     assert "seed: 0" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "10000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "passive"}, None),
+    ],
+)
+def test_threads_wait_without_spinning_unless_the_user_has_said_how(
+    given: dict[str, str], expected: str | None
+) -> None:
+    asked = "import os, sys, pipelines; print(os.getenv('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    told = subprocess.run(
+        [sys.executable, "-c", asked], env=kept | given, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == [str(expected), "False"]
