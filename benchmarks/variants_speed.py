@@ -7,8 +7,8 @@ counted; `peak_mb` is of all its processes. `tiles` is the network alone, with i
 every base has its three substitutions (sars2), at the natural variants of a yeast chromosome, and
 at the same thinned to one in 1,000 bases; `centred` is a forward for each of the last alone.
 `per_second` counts alleles, `bases_per_second` the bases that pass the network. The model has the
-size of experiment=sars2 and is untrained, because weights take no time. All runs of a repeat take
-turns, and figures are medians. Takes two minutes on two quiet cores; needs Linux.
+size and the members of experiment=sars2 and is untrained, because weights take no time. All runs of
+a repeat take turns, and figures are medians. Takes five minutes on two quiet cores; needs Linux.
 """
 
 from __future__ import annotations
