@@ -19,13 +19,14 @@ from domains.genomics.transcript import Annotation
 def read_gff3(path: Path) -> Annotation:
     """Raises DataContractError for a malformed line or phases that do not add up."""
     found = assemble(path, _lines(path, _gff3_told), _gff3_genes(path))
-    return Annotation(found, {unquote(name) for name in _contigs(path)}, _circular(path))
+    contigs, circular = ({unquote(name) for name in names} for names in _contigs(path))
+    return Annotation(found, contigs, circular)
 
 
 def read_gtf(path: Path) -> Annotation:
     """Raises DataContractError for a malformed line or phases that do not add up."""
     found = assemble(path, _lines(path, _gtf_told), _gtf_genes(path))
-    return Annotation(found, _contigs(path))
+    return Annotation(found, _contigs(path)[0])
 
 
 def _text(path: Path) -> Iterator[str]:
@@ -60,22 +61,21 @@ def _attributes(path: Path) -> Iterator[str]:
             yield cells[8]
 
 
-def _contigs(path: Path) -> set[str]:
-    """Those of all features, of whatever type, and of all ##sequence-region lines."""
-    found = set()
+def _contigs(path: Path) -> tuple[set[str], set[str]]:
+    """Those of all features, of whatever type, and of all ##sequence-region lines; and of these the
+    circular ones."""
+    found, circular = set[str](), set[str]()
     for line in _text(path):
         if line.startswith("##FASTA"):
             break
         if line.startswith("##sequence-region"):
             found.update(line.split()[1:2])
         elif line.strip() and not line.startswith("#"):
-            found.add(line.partition("\t")[0])
-    return found
-
-
-def _circular(path: Path) -> set[str]:
-    lines = (line for line in _text(path) if "Is_circular=true" in line)
-    return {unquote(line.partition("\t")[0]) for line in lines}
+            name = line.partition("\t")[0]
+            found.add(name)
+            if "Is_circular=true" in line:
+                circular.add(name)
+    return found, circular
 
 
 def _gff3_genes(path: Path) -> dict[Owner, str]:

@@ -19,7 +19,9 @@ from domains.genomics.transcript import Transcript
 SLIPS = "ATGGCTAAAGCTAACTAGCC"
 
 
-def _read(folder: Path, sequence: str, rows: list[str], suffix: str = "gff3", name: str = "c"):  # type: ignore[no-untyped-def]
+def _read(
+    folder: Path, sequence: str, rows: list[str], suffix: str = "gff3", name: str = "c"
+) -> tuple[Genome, list[Transcript]]:
     (folder / "g.fa").write_text(f">{name}\n{sequence}\n")
     path = folder / f"g.{suffix}"
     path.write_text("".join(row.replace(" ", "\t", 8) + "\n" for row in rows))
