@@ -5,14 +5,13 @@ GTF leaves the stop codon out of the CDS; it is taken in. Coordinates become 0-b
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 from core.errors import DataContractError
 from domains.genomics.gene_part import Feature, Owner, Told, assemble
+from domains.genomics.text_lines import text_lines
 from domains.genomics.transcript import Annotation
 
 
@@ -29,31 +28,9 @@ def read_gtf(path: Path) -> Annotation:
     return Annotation(found, _contigs(path)[0])
 
 
-def _text(path: Path) -> Iterator[str]:
-    """Lines of a plain or compressed text file.
-
-    Raises:
-        DataContractError: not UTF-8 text, or compressed data that is none or damaged.
-    """
-    packed = path.suffix in (".gz", ".bgz")
-    try:
-        with (gzip.open if packed else open)(path, "rt", encoding="utf-8") as f:
-            yield from f
-    except UnicodeDecodeError as error:
-        raise DataContractError(
-            f"{path}: is no UTF-8 text ({error.reason}), expected GFF3 or GTF; where it is "
-            "compressed its name must end in .gz"
-        ) from error
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataContractError(
-            f"{path}: cannot be read ({error}); a name ending in {path.suffix} asks for "
-            + ("whole gzip data" if packed else "plain text")
-        ) from error
-
-
 def _attributes(path: Path) -> Iterator[str]:
     """The last column of each feature."""
-    for line in _text(path):
+    for line in text_lines(path, "GFF3 or GTF"):
         if line.startswith("##FASTA"):
             return
         cells = line.rstrip("\r\n").split("\t")
@@ -65,7 +42,7 @@ def _contigs(path: Path) -> tuple[set[str], set[str]]:
     """Those of all features, of whatever type, and of all ##sequence-region lines; and of these the
     circular ones."""
     found, circular = set[str](), set[str]()
-    for line in _text(path):
+    for line in text_lines(path, "GFF3 or GTF"):
         if line.startswith("##FASTA"):
             break
         if line.startswith("##sequence-region"):
@@ -101,7 +78,7 @@ def _gtf_genes(path: Path) -> dict[Owner, str]:
 
 def _lines(path: Path, told_by: Callable[[str], Told]) -> Iterator[Feature]:
     gff3 = told_by is _gff3_told
-    for number, line in enumerate(_text(path), 1):
+    for number, line in enumerate(text_lines(path, "GFF3 or GTF"), 1):
         if line.startswith("##FASTA"):
             return
         if line.startswith("#") or not line.strip():

@@ -5,8 +5,6 @@ A value belongs to the base pair, so it is the same on either strand.
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from domains.genomics.bigwig import SUFFIXES, is_bigwig, read_bigwig
 from domains.genomics.channel import UNIT
 from domains.genomics.contig import Genome
 from domains.genomics.data_config import TrackConfig
+from domains.genomics.text_lines import text_lines
 
 _SUFFIXES = (".bedgraph", ".bg", ".bedgraph.gz", ".bg.gz")
 _COMMENTS = ("#", "track", "browser")
@@ -99,7 +98,7 @@ def _bedgraph(path: Path, genome: Genome) -> dict[str, np.ndarray]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str, int, int, float]]:
     """Line number, contig, start, end (0-based, half-open), value."""
-    for number, line in enumerate(_text(path), 1):
+    for number, line in enumerate(text_lines(path, "bedGraph"), 1):
         cells = line.split()
         if not cells or cells[0].startswith(_COMMENTS):
             continue
@@ -116,14 +115,3 @@ def _lines(path: Path) -> Iterator[tuple[int, str, int, int, float]]:
                 f"{path} line {number}: found {value}, expected a finite number"
             )
         yield found
-
-
-def _text(path: Path) -> Iterator[str]:
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-            yield from lines
-    except (EOFError, OSError, UnicodeDecodeError, zlib.error) as error:
-        raise DataContractError(
-            f"{path}: cannot be read as bedGraph ({error}); expected text, or whole gzip data "
-            "under a name that ends in .gz; copy the file again"
-        ) from error
