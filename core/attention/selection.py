@@ -49,7 +49,7 @@ def select_blocks(
     """
     first = at.start // block
     rows = -(-at.stop // block) - first if len(at) else 0
-    if not rows or not len(kv):
+    if not (rows and len(kv) and known(q_BHND.shape[0], 1)):
         return torch.full((*q_BHND.shape[:2], rows, blocks), -1, device=q_BHND.device)
     if not causal and at.stop % block and kv.stop > at.stop:
         raise ConfigError(

@@ -34,6 +34,7 @@ from core.attention.backends.state import State
 from core.attention.backends.tiled import tiled_backward, tiled_forward
 from core.attention.learned import Choice
 from core.attention.plan import BLOCK, Plan
+from core.attention.static import known
 from core.first_order import first_order
 from core.fused.lanes import WIDE
 
@@ -163,7 +164,9 @@ def _pieces(
     k_GND: Tensor,
     size: Size,
 ) -> Iterator[Piece]:
-    """What lengths decide, then what the data chose."""
+    """What lengths decide, then what the data chose; nothing where there is no sequence."""
+    if not known(k_GND.shape[0], heads):
+        return
     yield from pieces_of(plan, bounds, heads, k_GND, size)
     yield from chosen_pieces(plan, bounds, choices, k_GND, size)
 

@@ -120,6 +120,17 @@ def test_tiled_values_and_gradients_are_the_references(pattern: Pattern, n: int)
             assert_same(found, expected, tolerance=5e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@each_kind
+def test_a_batch_without_sequences_is_no_error(pattern: Pattern, dtype: torch.dtype) -> None:
+    n = 129
+    for bounds in (None, some_empty(n), some_empty(n)[:0]):
+        given = list(inputs(n, batch=0, dtype=dtype, size=16))
+        out, lse = attend(*given, pattern.plan(range(n), range(n)), bounds, return_lse=True)
+        assert out.shape == given[0].shape and lse.shape == (0, 2, n)
+        assert [d.shape for d in gradients(out, given)] == [x.shape for x in given]
+
+
 def plans_of(plan: AnyPlan) -> list[Plan]:
     return list(plan.plans) if isinstance(plan, HeadPlan) else [plan]
 
