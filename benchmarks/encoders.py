@@ -4,32 +4,36 @@
 
 Longformer and BigBird run on the same weights as ours, loaded by `core.model.from_transformers`;
 before the clock starts their outputs are compared with ours. `SparseEncoder` with a window is
-timed against `nn.TransformerEncoder` of the same size. Takes about ten minutes on two cores.
+timed against `nn.TransformerEncoder` of the same size, and beside each run the linear layers of
+ours alone. On a CPU all is timed twice, each time in a process of its own: in a plain one, and
+where freed memory stays with the process, as in our pipelines (`core.memory`), for both sides.
+Takes about twenty minutes on two cores.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import BigBirdConfig, BigBirdModel, LongformerConfig, LongformerModel
+from torch import nn
 
+from benchmarks.encoder_contests import CONTESTS, LINEAR, QUICK, Contest, Size
 from benchmarks.measure import interleaved
 from benchmarks.results import folder, machine, start, table, usable, write
-from core.attention import Window
 from core.errors import ConfigError
-from core.model import EncoderConfig, SparseEncoder
-from core.model.from_transformers import from_bigbird, from_longformer
+from core.memory import keep_freed_memory
 
-RADIUS = 256  # tokens on either side; Longformer's attention_window is both, 512
 PASSES = ("forward", "forward+backward")
-REPEATS, BUDGET = 5, 20.0  # timed runs of a pass, and the seconds after which no more are begun
+REPEATS, BUDGET = 5, 45.0  # timed runs of a pass, and the seconds after which no more are begun
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CLOSE = 1e-3  # of outputs in float32, which are normed, so near 1 in size
+PLAIN, KEPT = "plain", "kept"
+"""What becomes of memory that is freed: the C library's own way, or it stays with the process."""
 
 
 @dataclass(frozen=True)
@@ -42,88 +46,28 @@ class Settings:
     out: str = ""
 
 
-@dataclass(frozen=True)
-class Size:
-    """Of every encoder compared."""
-
-    layers: int = 4
-    dim: int = 256
-    heads: int = 8
-    hidden: int = 1024
-    radius: int = RADIUS
-    sparse: tuple[int, ...] = (4096, 16384)
-    dense: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384)
-
-
-QUICK = Size(layers=1, dim=32, heads=2, hidden=64, radius=32, sparse=(768,), dense=(256, 512))
+def measured(settings: Settings, size: Size) -> list[dict[str, Any]]:
+    """The rows of all contests, each in processes of its own, as the large ones take gigabytes."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__spec__.name])
+    rows: list[dict[str, Any]] = []
+    for kind, n in size.contests():
+        for memory in (PLAIN, KEPT) if settings.device == "cpu" else (PLAIN,):
+            with ProcessPoolExecutor(1, server) as process:
+                rows += process.submit(contested, kind, n, memory, settings, size).result()
+    return rows
 
 
-@dataclass(frozen=True)
-class Contest:
-    """Two encoders for one input. `same` says that they must give the same output."""
-
-    pattern: str
-    n: int
-    rival: str
-    models: dict[str, nn.Module]
-    inputs: tuple[Any, ...]
-    same: bool
-
-
-def longformer(size: Size, n: int) -> Contest:
-    """The first token is global, as a classifier has it."""
-    config = LongformerConfig(
-        **_shared(size),
-        attention_window=2 * size.radius,
-        max_position_embeddings=n + 2,
-        pad_token_id=1,
-    )
-    theirs = LongformerModel(config, add_pooling_layer=False)
-    ours, tokens = from_longformer(theirs, (0,)), _tokens(n)
-    mask = torch.zeros_like(tokens).index_fill(1, torch.tensor([0]), 1)
-    models = {"hf_longformer": _Theirs(theirs, global_attention_mask=mask), "ours": ours}
-    name = f"longformer, radius {size.radius}, 1 global token"
-    return Contest(name, n, "hf_longformer", models, (tokens,), same=True)
-
-
-def bigbird(size: Size, n: int) -> Contest:
-    """In training mode: out of it transformers' random blocks are all block 0."""
-    config = BigBirdConfig(
-        **_shared(size), max_position_embeddings=n, attention_type="block_sparse"
-    )
-    theirs = BigBirdModel(config, add_pooling_layer=False).train()
-    models = {"hf_bigbird": _Theirs(theirs), "ours": from_bigbird(theirs, n)}
-    name = f"bigbird, blocks of {config.block_size}, {config.num_random_blocks} random"
-    return Contest(name, n, "hf_bigbird", models, (_tokens(n),), same=True)
-
-
-def dense(size: Size, n: int) -> Contest:
-    """PyTorch's pre-norm encoder through fused attention, against ours with a window."""
-    layer = nn.TransformerEncoderLayer(
-        size.dim, size.heads, size.hidden, 0.0, "gelu", batch_first=True, norm_first=True
-    )
-    theirs = nn.TransformerEncoder(
-        layer, size.layers, nn.LayerNorm(size.dim), enable_nested_tensor=False
-    )
-    ours = SparseEncoder(
-        EncoderConfig(
-            dim=size.dim,
-            layers=size.layers,
-            heads=size.heads,
-            ffn=size.hidden // size.dim,
-            pattern=Window(size.radius),
-        )
-    )
-    models = {"torch_dense": theirs, "ours": ours}
-    x_BND = torch.randn(1, n, size.dim)
-    return Contest(f"window, radius {size.radius}", n, "torch_dense", models, (x_BND,), same=False)
-
-
-def contests(size: Size) -> Iterator[Contest]:
-    """One at a time, as the large ones take gigabytes."""
-    yield from (longformer(size, n) for n in size.sparse)
-    yield from (bigbird(size, n) for n in size.sparse)
-    yield from (dense(size, n) for n in size.dense)
+def contested(
+    kind: str, n: int, memory: str, settings: Settings, size: Size
+) -> list[dict[str, Any]]:
+    """The rows of one contest, in this process."""
+    # PyTorch's fast path for inference on CPU writes out all n x n weights and is slower
+    torch.backends.mha.set_fastpath_enabled(False)
+    torch.manual_seed(0)
+    if memory == KEPT and not keep_freed_memory():
+        return []
+    return [{**row, "memory": memory} for row in measure(CONTESTS[kind](size, n), settings)]
 
 
 def measure(contest: Contest, settings: Settings) -> Iterator[dict[str, Any]]:
@@ -150,20 +94,22 @@ def measure(contest: Contest, settings: Settings) -> Iterator[dict[str, Any]]:
 
 def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A line for each rival, length and pass: its seconds, ours, and how much faster ours is."""
-    ours = {(r["pattern"], r["n"], r["pass"]): r for r in rows if r["model"] == "ours"}
+    found = {(r["model"], *_contest(r)): r for r in rows}
     lines: list[dict[str, Any]] = []
     for theirs in rows:
-        if theirs["model"] == "ours":
+        if theirs["model"] in ("ours", LINEAR):
             continue
-        our = ours[theirs["pattern"], theirs["n"], theirs["pass"]]
+        our, linear = (found[name, *_contest(theirs)] for name in ("ours", LINEAR))
         lines.append(
             {
                 "against": theirs["model"],
                 "n": theirs["n"],
+                "memory": theirs["memory"],
                 "pass": theirs["pass"],
                 "seconds": theirs["seconds"],
                 "ours": our["seconds"],
                 "ratio": theirs["seconds"] / our["seconds"],
+                "linear": linear["seconds"],
                 "repeats": f"{theirs['repeats']}/{our['repeats']}",
                 "our pattern": our["pattern"],
             }
@@ -172,9 +118,9 @@ def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def overtaking(lines: list[dict[str, Any]], kind: str) -> str:
-    """From which length on ours beat the dense encoder at all lengths measured."""
+    """From which length on ours beat the dense encoder at all lengths measured, in every memory."""
     first: int | None = None
-    for line in sorted(lines, key=lambda line: line["n"]):
+    for line in sorted(lines, key=lambda line: (line["n"], -line["ratio"])):
         if line["against"] == "torch_dense" and line["pass"] == kind:
             first = (first or line["n"]) if line["ratio"] > 1 else None
     found = "at no length measured" if first is None else f"from n = {first} on"
@@ -186,16 +132,15 @@ def run(settings: Settings) -> None:
     if settings.dtype not in DTYPES:
         raise ConfigError(f"dtype: got {settings.dtype!r}, expected one of {[*DTYPES]}")
     device = usable(settings.device)
-    # PyTorch's fast path for inference on CPU writes out all n x n weights and is slower
-    torch.backends.mha.set_fastpath_enabled(False)
-    torch.manual_seed(0)
     began, size = machine(), QUICK if settings.quick else Size()
     print(
         f"{size.layers} layers, {size.dim} channels, {size.heads} heads, feed-forward "
         f"{size.hidden}, batch 1, {settings.dtype} on {settings.device}; radius {size.radius} is "
-        f"Longformer's attention_window {2 * size.radius}; load before: {began['load']}"
+        f"Longformer's attention_window {2 * size.radius}; load before: {began['load']}\n"
+        "memory: plain is a Python process as it is, kept one whose freed memory stays with it; "
+        "linear: the linear layers of ours alone"
     )
-    rows = [row for contest in contests(size) for row in measure(contest, settings)]
+    rows = measured(settings, size)
     lines = compared(rows)
     print(table(lines, [*lines[0]]))
     print("\n".join(overtaking(lines, kind) for kind in PASSES))
@@ -203,33 +148,8 @@ def run(settings: Settings) -> None:
     print("wrote", write(name, rows, began, device, folder(settings.quick, settings.out)))
 
 
-class _Theirs(nn.Module):
-    """A model of transformers as a function of tokens to encoded tokens."""
-
-    def __init__(self, model: nn.Module, **masks: Tensor) -> None:
-        super().__init__()
-        self.model, self.masks = model, masks
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        masks = {name: mask.to(tokens.device) for name, mask in self.masks.items()}
-        return self.model(tokens, **masks).last_hidden_state
-
-
-def _shared(size: Size) -> dict[str, Any]:
-    return {
-        "vocab_size": 100,
-        "hidden_size": size.dim,
-        "num_hidden_layers": size.layers,
-        "num_attention_heads": size.heads,
-        "intermediate_size": size.hidden,
-        "initializer_range": 0.2,  # far from uniform attention, so that comparing outputs tells
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    }
-
-
-def _tokens(n: int) -> Tensor:
-    return torch.randint(2, 100, (1, n))
+def _contest(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[key] for key in ("pattern", "n", "pass", "memory"))
 
 
 def _moved(
