@@ -29,7 +29,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from core.errors import ConfigError, LockHeldError, LongstrandError, Preempted, stop_name, stops
+from core.errors import ConfigError, LockHeldError, LongstrandError, Preempted
+from core.stops import stop_name, stops
 from core.training import launch
 from pipelines import prom
 from pipelines.domains import domain_names

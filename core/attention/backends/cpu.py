@@ -259,6 +259,10 @@ def _flat(x_BHND: Tensor, heads: int, fill: int) -> Tensor:
     each = for_each_head(x_BHND.detach().to(compute_dtype(x_BHND.dtype)), heads)
     if fill:
         each = F.pad(each, (0, fill))
+    if torch.compiler.is_compiling():
+        # Blocks are views from the memory's first number on. A trace keeps that number: where
+        # nothing needs a copy in another call, such as for a single sequence, it may be another.
+        return each.clone(memory_format=torch.contiguous_format).flatten(0, 1)
     return each.contiguous().flatten(0, 1)
 
 
