@@ -24,11 +24,13 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from core.errors import ConfigError, LockHeldError, LongstrandError, Preempted, stop_name, stops
+from core.errors import ConfigError, LockHeldError, LongstrandError, Preempted
+from core.stops import stop_name, stops
 from core.training import launch
 from pipelines import prom
 from pipelines.domains import domain_names
@@ -184,7 +186,31 @@ def _hydra_arguments(arguments: list[str]) -> list[str]:
     read."""
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     flags = [a for a in arguments if a not in overrides]
-    return flags + [f"++{o}" if o.startswith(_OPEN) else o for o in overrides]
+    return flags + [f"++{o}" if o.startswith(_OPEN) else o for o in map(as_text, overrides)]
+
+
+def as_text(override: str) -> str:
+    """A value that Hydra's grammar cannot read, as `day=1/[a].csv`, in quotes: it is text, and its
+    setting says whether it takes text. Begun lists, mappings and quotes are left to Hydra's word.
+
+    Source: hydra.cc/docs/1.3/advanced/override_grammar/basic, "Quoted values".
+    """
+    key, value = override.split("=", 1)
+    if value.startswith(("[", "{", "'", '"')) or _readable(override):
+        return override
+    # Backslashes count as themselves but before a quote.
+    escaped = re.sub(
+        r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value
+    )
+    return f"{key}='{escaped}'"
+
+
+def _readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _one_sentence(error: Exception) -> str:

@@ -1,5 +1,5 @@
-"""Score a file: python -m pipelines.score bundle=DIR|NAME@ALIAS input=FILE|DIR output=FILE|DIR
-[history=FILE] [engine=local|ray] [engine.workers=N]; input=- reads standard input
+"""Score a file: python -m pipelines.score bundle=DIR|NAME@ALIAS input=FILE|DIR|GLOB
+output=FILE|DIR [history=FILE] [engine=local|ray] [engine.workers=N]; input=- reads standard input
 
 Partitions are scored by the engine's workers into <output>.parts/, so that a killed run goes on
 where it was, with another engine or number of workers if need be; the output is written under a
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import json
 import logging
 import os
@@ -112,15 +113,12 @@ def _standard_input(output: Path) -> Iterator[Path]:
 
 
 def _existing(name: str) -> Path:
-    path = Path(name)
-    if not path.exists() and any(c in name for c in "*?["):
+    """The path, or the pattern of several, as a domain takes it."""
+    if not Path(name).exists() and not glob.glob(name, recursive=True):
         raise ConfigError(
-            f"input: found nothing at {path}, expected one file or folder by name; patterns "
-            "are not expanded: let the shell loop over the files, one run each"
+            f"input: found nothing at {name}, expected a file, a folder or a quoted glob of files"
         )
-    if not path.exists():
-        raise ConfigError(f"input: found nothing at {path}, expected a file")
-    return path
+    return Path(name)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from core.errors import Preempted, stop_name, stops
+from core.errors import Preempted
+from core.stops import stop_name, stops
 from core.training import processes
 from core.training.strategy import placed_like, whole_tensor
 

@@ -1,4 +1,5 @@
-"""What a scoring reads: one file of transactions or a folder of them, a batch of rows at a time."""
+"""What a scoring reads: a file of transactions, a folder of them or those that a pattern names, a
+batch of rows at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Table:
     """One file.
 
     Args:
-        name: its place in the folder; of a file on its own, its name.
+        name: its place in the folder, of a pattern the folder in which names begin to differ; of a
+            file on its own, its name.
         constants: columns that the path states, as in `date=2024-03-01/part-0.parquet`.
     """
 
@@ -72,24 +74,26 @@ class TransactionFiles:
     being 0.
 
     Attributes:
-        path: the file or folder.
+        path: the file, the folder or the pattern.
+        several: whether it is a folder or a pattern.
         tables: its files.
         history: earlier files, whose rows are context only.
 
     Raises:
-        ConfigError: no such file, or none in the folder.
+        ConfigError: no such file, or none in the folder or of the pattern.
     """
 
     def __init__(self, path: Path, schema: Schema, history: Path | None) -> None:
         self.path = path
         self.schema = schema
         self.tables = tables_of(path)
-        self.history = [] if history is None else _history(history)
+        self.several = not path.is_file()
+        self.history = [] if history is None else tables_of(history, "history")
 
     def fingerprint(self) -> str:
-        """SHA-256 of the bytes of the input file; of a folder or with history, of names and
+        """SHA-256 of the bytes of the input file; of several or with history, of names and
         digests."""
-        if self.path.is_file() and not self.history:
+        if not self.several and not self.history:
             return sha256(self.path)
         own = [f"{table.name} {sha256(table.path)}" for table in self.tables]
         before = [sha256(table.path) for table in self.history]
@@ -139,34 +143,48 @@ class TransactionFiles:
         return found
 
 
-def tables_of(path: Path) -> list[Table]:
-    """The file, or those of a known format in the folder and the folders in it, by name; hidden
-    ones are not looked at.
+def tables_of(path: Path, setting: str = "input") -> list[Table]:
+    """The file of that name, brackets and all; else the files of a known format in the folder and
+    the folders in it, or in all that a pattern such as `day-*` or `**/day.csv` names. By name;
+    hidden ones are not looked at.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or the pattern names a file of another kind.
     """
-    if not path.is_dir():
+    if path.is_file():
         check_file(path)
         return [Table(path, path.name)]
-    files = sorted(p for p in path.rglob("*") if suffix(p) and p.is_file())
-    shown = [p for p in files if not any(part[0] in "._" for part in p.relative_to(path).parts)]
+    root, named = (path, [path]) if path.is_dir() else (_root(path), _named(path))
+    if not named:
+        raise ConfigError(
+            f"{setting}: found no file at {path}, expected a file, a folder or a glob of files in "
+            f"{EXPECTED}"
+        )
+    places = sorted({file.relative_to(root) for one in named for file in _files(one)})
+    shown = [place for place in places if not any(part[0] in "._" for part in place.parts)]
     if not shown:
         raise ConfigError(f"{path}: found no file in {EXPECTED}; expected at least one")
-    return [Table(p, str(p.relative_to(path)), _constants(p.relative_to(path))) for p in shown]
+    for place in shown:
+        check_file(root / place)
+    return [Table(root / place, str(place), _constants(place)) for place in shown]
+
+
+def _files(named: Path) -> list[Path]:
+    if not named.is_dir():
+        return [named]
+    return [file for file in named.rglob("*") if suffix(file) and file.is_file()]
+
+
+def _named(pattern: Path) -> list[Path]:
+    return [Path(name) for name in glob.glob(str(pattern), recursive=True)]
+
+
+def _root(pattern: Path) -> Path:
+    """The folder above the first part that stands for several names."""
+    return next(above for above in pattern.parents if not glob.has_magic(str(above)))
 
 
 def _constants(place: Path) -> dict[str, str]:
     """Hive's key=value folders."""
     pairs = (part.partition("=") for part in place.parent.parts)
     return {key: value for key, equals, value in pairs if equals}
-
-
-def _history(history: Path) -> list[Table]:
-    """The files of a folder, the file of that name, brackets and all, or those of the glob."""
-    if history.exists():
-        return tables_of(history)
-    found = [Path(p) for p in sorted(glob.glob(str(history)))]
-    if not found:
-        raise ConfigError(f"history: found no file {history}, expected one or a glob of several")
-    return [Table(path, path.name) for path in found]

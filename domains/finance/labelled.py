@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
-from core.errors import ConfigError, DataContractError
+from core.errors import DataContractError
 from domains.finance.clock import cell
 from domains.finance.files import Table, tables_of
-from domains.finance.formats import EXPECTED
 from domains.finance.schema import Schema
 from domains.finance.source import BAD_SHARE, judge, refuse_bad, sha256, told
 
@@ -46,7 +44,7 @@ class TransactionSource:
         self._digests: list[str] = []
         parts, set_aside = [], []
         known, offset = pl.Series([], dtype=pl.String), 0
-        tables = labelled_tables(path)
+        tables = tables_of(path, "domain.data.path")
         for table in tables:
             file, raw = table.path, _read(table)
             events, aside = judge(raw, file, schema, needs_label)
@@ -86,23 +84,6 @@ class TransactionSource:
         chosen = self.events.filter(pl.col("row").is_in(rows.implode()))
         names = [c for c in chosen.columns if c.startswith(("number:", "category:"))]
         return chosen.select(pl.col(c).alias(c.split(":", 1)[1]) for c in names)
-
-
-def labelled_tables(path: Path) -> list[Table]:
-    """The file, those of the folder, or those that the glob names; by name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if path.exists():
-        return tables_of(path)
-    found = [Path(p) for p in sorted(glob.glob(str(path)))]
-    if not found:
-        raise ConfigError(
-            f"domain.data.path: found no file at {path}, expected a file, a folder or a glob "
-            f"of files in {EXPECTED}"
-        )
-    return [Table(file, file.name) for file in found]
 
 
 def _read(table: Table) -> pl.DataFrame:

@@ -21,7 +21,7 @@ TOLD = ("model_version", "scored_at")
 
 def check_out(source: TransactionFiles, out: Path) -> None:
     """Raises ConfigError for an output that the input, with scores, cannot be written to."""
-    if source.path.is_dir():
+    if source.several:
         _check_folder(source, out)
         return
     if not suffix(out):
@@ -39,9 +39,10 @@ def check_out(source: TransactionFiles, out: Path) -> None:
 
 def _check_folder(source: TransactionFiles, out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise ConfigError(f"output: {out} is a file, expected a folder, as the input is")
+        raise ConfigError(f"output: {out} is a file, expected a folder, as the input is several")
     here, there = out.resolve(), source.path.resolve()
-    if here.is_relative_to(there) or there.is_relative_to(here):
+    inside = any(table.path.resolve().is_relative_to(here) for table in source.tables)
+    if inside or (there.is_dir() and here.is_relative_to(there)):
         raise ConfigError(f"output: {out} and the input lie in each other; name another folder")
     names = {table.name for table in source.tables}
     others = [p for p in out.rglob("*") if p.is_file() and str(p.relative_to(out)) not in names]
@@ -67,7 +68,7 @@ def write_scored(
         constants: columns with one value.
     """
     temporary = out.with_name(f"{out.name}.partial")
-    folder = source.path.is_dir()
+    folder = source.several
     first = 0
     for table, count in zip(source.tables, rows, strict=True):
         target = temporary / table.name if folder else temporary

@@ -3,6 +3,7 @@ allele judged."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -52,16 +53,17 @@ class VariantFile:
     substitution of the FASTA `path`.
 
     Raises:
-        ConfigError: a folder, no such file, empty, damaged, nothing with variants in it, or a REF
-            column that is of another assembly than the FASTA.
+        ConfigError: a folder or pattern, no such file, empty, damaged, nothing with variants in it,
+            or a REF column that is of another assembly than the FASTA.
     """
 
     def __init__(self, config: GenomicsConfig, path: Path) -> None:
-        if path.is_dir():
+        if path.is_dir() or (glob.has_magic(str(path)) and not path.exists()):
+            files = f"{path}/*.vcf.gz" if path.is_dir() else path
             raise ConfigError(
-                f"{path}: is a folder, expected one file a run; score its files one by one (for f "
-                f"in {path}/*.vcf.gz; do ... input=$f ...; done), or join them first: bcftools "
-                f"concat -Oz -o all.vcf.gz {path}/*.vcf.gz"
+                f"{path}: is {'a folder' if path.is_dir() else 'a pattern'}, expected one file a "
+                f"run; score its files one by one (for f in {files}; do ... input=$f ...; done), "
+                f"or join them first: bcftools concat -Oz -o all.vcf.gz {files}"
             )
         self.config, self.path = config, path
         self._read: tuple[int, Iterator[bytes]] | None = None

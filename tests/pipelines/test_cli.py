@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from pipelines.cli import as_text
 from tests.pipelines.conftest import Outcome
 
 Run = Callable[..., Outcome]
@@ -33,6 +35,38 @@ def test_a_mistyped_argument_is_named_with_its_nearest_neighbour(
     assert said in outcome.stderr
     assert near in outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "day=1/x[1].csv",
+        "it's=1",
+        "a\\'=1",
+        "a=1\\",
+        "a=\\\\b",
+        'a"=1',
+        "(1",
+        "é=ü, 2",
+        "a b",
+        "x.csv",
+        "",
+    ],
+)
+def test_a_value_is_the_text_that_was_typed(value: str) -> None:
+    override = OverridesParser.create().parse_override(as_text(f"+input={value}"))
+    assert (override.key_or_group, override.value()) == ("input", value)
+
+
+def test_lists_and_quotes_stay_what_hydra_makes_of_them() -> None:
+    for override in ("a=[1,2", "a={b: 1", "a='b=c'", "a=[1,2]", "a=1,2", "a=${b}", "a=3"):
+        assert as_text(override) == override
+
+
+def test_a_file_may_lie_in_a_folder_as_hive_names_it(command: Run) -> None:
+    outcome = command("score", "bundle=b", "input=day=2024-03-01/x[1].csv", "output=o.csv")
+    assert outcome.code == 2
+    assert "input: found nothing at day=2024-03-01/x[1].csv, expected" in outcome.stderr
 
 
 COMMANDS = ["train", "sweep", "evaluate", "score", "retrain", "simulate", "registry", "schedule"]

@@ -253,3 +253,15 @@ def test_an_exported_encoder_takes_any_number_of_sequences(pattern: Pattern) -> 
     for sequences in (1, 2, 9):
         x = tokens(sequences, 70) + sequences
         torch.testing.assert_close(program.module()(x), model(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_an_exported_encoder_of_wide_layers_takes_any_number_of_sequences(activation: str) -> None:
+    """Whether the faster layers are for so many rows is no question of a program."""
+    config = EncoderConfig(dim=128, heads=2, layers=1, pattern=Window(5), activation=activation)
+    model, batch = SparseEncoder(config).eval(), torch.export.Dim("batch")
+    shape = (2, 512, 128)
+    program = torch.export.export(model, (torch.zeros(shape),), dynamic_shapes=({0: batch},))
+    for sequences in (1, 5):
+        x = torch.randn(sequences, *shape[1:])
+        torch.testing.assert_close(program.module()(x), model(x), rtol=1e-5, atol=1e-5)

@@ -161,7 +161,7 @@ def test_missing_columns_and_files_say_what_is_there(table, tmp_path, score_file
     table.drop("amount").write_csv(tmp_path / "in.csv")
     with pytest.raises(DataContractError, match="no column amount; the file has transaction_id"):
         score_file(tmp_path / "in.csv", tmp_path / "out.csv")
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(ConfigError, match=r"input: found no file at .*nowhere\.csv"):
         score_file(tmp_path / "nowhere.csv", tmp_path / "out.csv")
 
 
@@ -329,3 +329,38 @@ def test_a_folder_is_not_written_over_other_files_or_into_itself(folder, tmp_pat
             scorer.check(name)
     with pytest.raises(ConfigError, match="found no file in"):
         scorer_of(tmp_path / "out")
+
+
+@pytest.mark.parametrize("pattern", ["*[02468]", "*[02468]/*.csv", "**/*[13579]/part*", "*"])
+def test_a_pattern_is_scored_as_the_folder_of_what_it_names(folder, tmp_path, score_file, pattern):
+    """By folder names, file names or both; `_SUCCESS` is not looked at."""
+    named = [p for p in folder.glob(pattern) if p.name != "_SUCCESS"]
+    files = {file for p in named for file in (p.rglob("*.csv") if p.is_dir() else [p])}
+    for file in files:
+        copy = tmp_path / "copy" / file.relative_to(folder)
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(file.read_bytes())
+    whole = score_file(tmp_path / "copy", tmp_path / "of_folder")
+    summary = score_file(folder / pattern, tmp_path / "of_pattern")
+    assert 0 < summary.scored == whole.scored
+    places = [
+        p.relative_to(tmp_path / "of_folder") for p in (tmp_path / "of_folder").rglob("*.csv")
+    ]
+    assert len(places) == len(files)
+    for place in places:
+        expected = (tmp_path / "of_folder" / place).read_bytes()
+        assert (tmp_path / "of_pattern" / place).read_bytes() == expected
+
+
+def test_the_scores_of_a_pattern_may_lie_beside_its_files_but_not_among_them(
+    folder, tmp_path, score_file, scorer_of
+):
+    score_file(folder / "*" / "*.csv", folder / "scored")
+    for out in (tmp_path, next(folder.glob("card*"))):
+        with pytest.raises(ConfigError, match="lie in each other"):
+            scorer_of(folder / "card*" / "*.csv").check(out)
+    (folder / "letter.txt").touch()
+    with pytest.raises(ConfigError, match=r"letter\.txt: found suffix"):
+        scorer_of(folder / "*")
+    with pytest.raises(ConfigError, match=r"input: found no file at .*\.xls"):
+        scorer_of(folder / "*.xls")

@@ -222,7 +222,11 @@ def test_standard_input_is_scored_as_the_file_is(
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [("", r"is a folder, expected one file a run.*bcftools concat"), ("chr*.vcf", "shell loop")],
+    [
+        ("", r"is a folder, expected one file a run.*bcftools concat"),
+        ("chr*.vcf", r"is a pattern, expected one file a run.*bcftools concat .*/chr\*\.vcf"),
+        ("X*.vcf", r"input: found nothing at .*/X\*\.vcf"),
+    ],
 )
 def test_a_folder_or_pattern_is_refused_with_the_way_to_score_its_files(
     tmp_path: Path, bundle: Path, given: str, told: str
