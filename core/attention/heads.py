@@ -39,7 +39,7 @@ class HeadGroups(Pattern):
     def __post_init__(self) -> None:
         for pattern, count in self.groups:
             require_count("HeadGroups", "kv_heads", count, 1)
-            if not pattern.uniform:
+            if not isinstance(pattern, Pattern) or not pattern.uniform:
                 raise ConfigError(f"HeadGroups: got {pattern!r} in a group, expected one pattern")
         object.__setattr__(self, "groups", _joined(self.groups))
         if len(self.groups) < 2:

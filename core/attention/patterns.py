@@ -85,10 +85,12 @@ class Pattern(ABC):
         return "\n".join("".join(".?#"[cell] for cell in row) for row in cells.tolist())
 
     def __or__(self, other: Pattern) -> Pattern:
-        return _simplest(unite(self.terms() + other.terms())) if other.uniform else NotImplemented
+        if not isinstance(other, Pattern) or not other.uniform:
+            return NotImplemented
+        return _simplest(unite(self.terms() + other.terms()))
 
     def __and__(self, other: Pattern) -> Pattern:
-        if not other.uniform:
+        if not isinstance(other, Pattern) or not other.uniform:
             return NotImplemented
         return _simplest(intersect(self.terms(), other.terms()))
 
@@ -184,6 +186,9 @@ class Mixture(Pattern):
             base = None if member["base"] is None else pattern_from_dict(member["base"])
             if not (base is None or isinstance(base, BasePattern)):
                 raise ConfigError(f"member base: got {base!r}, which is cut from other patterns")
+            for side in ("left", "right"):
+                if member[side] is not None:
+                    require_count("member of a mixture", side, member[side], 0)
             return Term(base, member["left"], member["right"])
 
         members = saved["members"]

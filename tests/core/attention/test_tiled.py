@@ -197,13 +197,6 @@ def test_rows_left_over_by_a_cut_keep_their_bounds(monkeypatch: pytest.MonkeyPat
     assert_same([x.double() for x in ours], theirs, 5e-5)
 
 
-def test_no_sequences_are_no_error() -> None:
-    given = [x.detach().requires_grad_() for x in inputs(N, batch=0, dtype=torch.float32, size=16)]
-    out = attend(*given, Window(20).plan(range(N), range(N)))
-    assert out.shape == (0, 2, N, 16)
-    out.sum().backward()
-
-
 _GENERIC = """
 import torch
 from core.attention import attend, bigbird
