@@ -27,7 +27,7 @@ from benchmarks.measure import interleaved
 from benchmarks.results import folder, machine, start, table, write
 from core.attention import Window
 from core.attention.axes import KeyBlocks, Run
-from core.attention.backends.cpu import BACKWARD, FORWARD
+from core.attention.backends.cpu import BACKWARD, FORWARD, LEVEL
 from core.attention.backends.kernels import part_backward, part_forward
 from core.attention.backends.pieces import Piece, Size, additive
 from core.attention.backends.state import State
@@ -191,9 +191,9 @@ def _backward(
 
 def _tiled_forward(pieces: list[Piece], given: Found, scale: float) -> Found:
     q, k, v = (x.float() for x in given)
-    out, lse = torch.zeros_like(q), torch.zeros(q.shape[:2])
+    out, lse = torch.zeros_like(q), torch.zeros(q.shape[:2], dtype=LEVEL)
     tiled_forward(pieces, (q, k, v), out, lse, scale)
-    return _narrowed((out, lse), given[0].dtype)
+    return _narrowed((out, lse.float()), given[0].dtype)
 
 
 def _tiled_backward(pieces: list[Piece], state: State, scale: float) -> Found:

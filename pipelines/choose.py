@@ -13,7 +13,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -45,8 +45,10 @@ def check(node: DictConfig) -> None:
         )
     if share is not None and not 0 < share <= 1:
         raise ConfigError(f"attention.budget.share_of_dense: found {share}, expected in (0, 1]")
-    if seconds is not None and not seconds > 0:
-        raise ConfigError(f"attention.budget.seconds_per_step: found {seconds}, expected above 0")
+    if seconds is not None and not 0 < seconds < inf:
+        raise ConfigError(
+            f"attention.budget.seconds_per_step: found {seconds}, expected above 0 and finite"
+        )
     for name in ("steps", "batches"):
         if node.tries[name] < 1:
             raise ConfigError(f"attention.tries.{name}: found {node.tries[name]}, expected >= 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from core.attention import Pattern
     from core.attention.auto import Candidate, LeftOut, Workload
     from core.model.encoder import EncoderConfig
+
+log = logging.getLogger("longstrand.choose")
 
 DENSE_AT_MOST = 16  # times the others' attention: a dense twin that costs more is not tried
 SPEED_STEPS = 12
@@ -65,7 +68,7 @@ def entrants(bench: Bench, fold: Fold, encoder: EncoderConfig) -> Entrants:
     Raises:
         ConfigError: nothing fits.
     """
-    from core.attention.auto import Candidate, attention_cost, candidates, dense_twin
+    from core.attention.auto import LEAST_FILL, Candidate, attention_cost, candidates, dense_twin
 
     node, task = bench.config.attention, bench.task
     load, twin = task.workload(bench.source, encoder), dense_twin(node.causal)
@@ -93,25 +96,49 @@ def entrants(bench: Bench, fold: Fold, encoder: EncoderConfig) -> Entrants:
     within = [*within, whole] if choosable else within
     if not within:
         raise _nothing_fits(node, left_out, load.tokens)
+    most = max(one.fill for one in within)
+    if most < LEAST_FILL:
+        log.warning(
+            "attention.budget limits nothing: at %d tokens no pattern uses more than %.2g of it",
+            load.tokens,
+            most,
+        )
     return Entrants(within, left_out, None if choosable else whole, load, speed())
 
 
 def _speed(bench: Bench, fold: Fold, encoder: EncoderConfig, load: Workload) -> Speed:
-    """Measured on two windows: seconds rise by as much as their attention costs more."""
-    from core.attention import Causal, Window
+    """Measured on two windows: seconds rise by as much as their attention costs more.
+
+    Each is measured twice, in turns, and its faster counts: other work on the machine only adds.
+    """
     from core.attention.auto import attention_cost
 
-    seconds, costs = [], []
-    for name, radius in (("narrow", 1), ("wide", max(2, load.tokens // 8))):
-        pattern = Window(radius)
-        if bench.config.attention.causal:
-            pattern = pattern & Causal()
-        shaped = replace(encoder, pattern=pattern)
-        seconds.append(bench.measure(fold, 0, f"speed-{name}", shaped, SPEED_STEPS).seconds)
-        costs.append(attention_cost(pattern, load))
+    windows = {"narrow": _speed_window(bench, 1), "wide": wide_window(bench, load.tokens)}
+    seconds: dict[str, list[float]] = {name: [] for name in windows}
+    for turn in ("", "-again"):
+        for name, pattern in windows.items():
+            shaped = replace(encoder, pattern=pattern)
+            tried = bench.measure(fold, 0, f"speed-{name}{turn}", shaped, SPEED_STEPS)
+            seconds[name].append(tried.seconds)
+    narrow, wide = (min(seconds[name]) for name in windows)
+    costs = [attention_cost(pattern, load) for pattern in windows.values()]
     rise = costs[1] - costs[0]  # none where a block holds the whole sequence
-    unit = max(0.0, seconds[1] - seconds[0]) / rise if rise else 0.0
-    return Speed(max(0.0, seconds[0] - unit * costs[0]), unit)
+    unit = max(0.0, wide - narrow) / rise if rise else 0.0
+    return Speed(max(0.0, narrow - unit * costs[0]), unit)
+
+
+def _speed_window(bench: Bench, radius: int) -> Pattern:
+    from core.attention import Causal, Window
+
+    return Window(radius) & Causal() if bench.config.attention.causal else Window(radius)
+
+
+def wide_window(bench: Bench, tokens: int) -> Pattern:
+    """Wide enough that its attention shows beside the rest of a step; the task takes it whole."""
+    radius = max(2, tokens // 8, min(tokens // 2, 512))
+    while radius > 2 and bench.task.objection(_speed_window(bench, radius)):
+        radius //= 2
+    return _speed_window(bench, radius)
 
 
 def _nothing_fits(node: DictConfig, left_out: Sequence[LeftOut], tokens: int) -> ConfigError:
@@ -123,6 +150,17 @@ def _nothing_fits(node: DictConfig, left_out: Sequence[LeftOut], tokens: int) ->
     given = ", ".join(f"{key}={limit:g}" for key, limit in node.budget.items() if limit)
     return ConfigError(
         f"attention.budget: found {given}, but at {tokens} tokens even the cheapest pattern, "
-        f"{name}, costs {least:.3g} times that; raise the budget, or lengthen the sequences: the "
-        "longer they are, the smaller the share of dense attention that a sparse pattern needs"
+        f"{name}, costs {least:.3g} times that; {_advice(node)}"
     )
+
+
+def _advice(node: DictConfig) -> str:
+    """Longer sequences need a smaller share of dense attention, and more seconds."""
+    if node.budget.seconds_per_step is None:
+        return (
+            "raise the budget, or lengthen the sequences: the longer they are, the smaller the "
+            "share of dense attention that a sparse pattern needs"
+        )
+    if node.budget.share_of_dense is None:
+        return "raise the budget, or make a step smaller: shorter sequences, batch or model"
+    return "raise the budget"

@@ -6,6 +6,7 @@ Shape suffixes: B batch, H heads, N queries, M keys, D head size.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, overload
@@ -18,12 +19,15 @@ from core.attention.backends.cpu import cpu
 from core.attention.backends.flex import DTYPES, flex
 from core.attention.backends.reference import reference
 from core.attention.backends.source import Source
+from core.attention.bounds import check_bounds
 from core.attention.heads import HeadPlan, split_heads
 from core.attention.learned import choose
 from core.attention.plan import Plan
+from core.attention.static import uncompiled
 from core.errors import ConfigError
 
 BACKENDS = ("auto", "reference", "cpu", "flex", "sdpa")
+KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 REFERENCE_PAIRS = 4096**2  # the most query-key pairs for which `auto` takes the quadratic reference
 SourceTuple = tuple[Tensor, Tensor, Plan | HeadPlan, Tensor | None]
 _log = logging.getLogger(__name__)
@@ -79,7 +83,8 @@ def attend(
             key TENSOR (index 0 is its first row, whatever its position). Padding, packed
             documents, same key after a sort and label maturity are all such intervals.
         backend: "auto" or one of `BACKENDS`; an explicit one runs or raises, never falls back.
-        scale: factor of the scores, D ** -0.5 where None.
+        scale: factor of the scores, D ** -0.5 where None. A number: no gradient flows to it, so
+            a learned temperature is to be multiplied into q.
         earlier: queries [B, H, E, D] at the E positions before plan.q, which learned patterns
             choose by in a chunk of a sequence; see `select_blocks`.
         return_lse: also return the log-sum-exp of the scores.
@@ -90,7 +95,8 @@ def attend(
         gradient 0. Half precision is computed in float32.
 
     Raises:
-        ConfigError: shapes, dtypes or devices that don't fit, or a backend that can't do this.
+        ConfigError: shapes, dtypes or devices that don't fit, a scale that is no finite number, or
+            a backend that can't do this.
     """
     sources = [(k_BHMD, v_BHMD, plan, bounds)]
     if return_lse:
@@ -120,6 +126,7 @@ def attend_sources(
     earlier: Tensor | None = None,
     return_lse: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
+@uncompiled
 def attend_sources(
     q_BHND: Tensor,
     sources: Sequence[SourceTuple],
@@ -136,10 +143,11 @@ def attend_sources(
     """
     if not sources:
         raise ConfigError("attend_sources: got no sources, expected at least one")
+    _check_queries(q_BHND)
     if any(isinstance(plan, HeadPlan) for _, _, plan, _ in sources):
         return _by_group(q_BHND, sources, backend, scale, earlier, return_lse)
     checked = [_checked(q_BHND, *source, earlier) for source in sources]
-    factor = q_BHND.shape[-1] ** -0.5 if scale is None else scale
+    factor = _factor(q_BHND, scale)
     if backend == "auto":
         backend = _choose(q_BHND, checked, return_lse)
         _log_choice(q_BHND.device.type, backend)
@@ -216,14 +224,33 @@ def _checked(
     bounds: Tensor | None,
     earlier: Tensor | None,
 ) -> Source:
-    assert isinstance(plan, Plan)  # `_by_group` splits the others
+    if not isinstance(plan, Plan):  # `_by_group` splits a HeadPlan
+        raise ConfigError(
+            f"plan: got {plan!r}, expected what its pattern.plan(q, kv) gives for the positions "
+            "of queries and keys"
+        )
     _check(q, k, v, plan, bounds)
     return Source(k, v, plan, bounds, choose(plan, q, k, bounds, earlier))
 
 
+def _factor(q: Tensor, scale: float | None) -> float:
+    factor: object = q.shape[-1] ** -0.5 if scale is None else scale
+    if not isinstance(factor, int | float) or not math.isfinite(factor):
+        raise ConfigError(f"scale: got {factor!r}, expected a finite number, or None")
+    return factor
+
+
+def _check_queries(q: Tensor) -> None:
+    if q.ndim != 4 or not q.shape[3]:
+        raise ConfigError(
+            f"q: got shape {tuple(q.shape)}, expected [batch, heads, queries, size] with a size of "
+            "at least 1"
+        )
+    if q.dtype not in KINDS:
+        raise ConfigError(f"q: got {q.dtype}, expected one of {', '.join(map(str, KINDS))}")
+
+
 def _check(q: Tensor, k: Tensor, v: Tensor, plan: Plan, bounds: Tensor | None) -> None:
-    if q.ndim != 4:
-        raise ConfigError(f"q: got shape {tuple(q.shape)}, expected [batch, heads, queries, size]")
     batch, heads, queries, size = q.shape
     shared = k.shape[1] if k.ndim == 4 else heads
     if shared < 1 or heads % shared:
@@ -239,10 +266,4 @@ def _check(q: Tensor, k: Tensor, v: Tensor, plan: Plan, bounds: Tensor | None) -
             raise ConfigError(
                 f"{name}: got {tensor.dtype} on {tensor.device}, expected {q.dtype} on {q.device}"
             )
-    if bounds is not None:
-        fits = bounds.ndim == 3 and bounds.shape[0] in (1, batch)
-        if not fits or tuple(bounds.shape[1:]) != (queries, 2) or bounds.is_floating_point():
-            raise ConfigError(
-                f"bounds: got {bounds.dtype} {tuple(bounds.shape)}, expected int32 "
-                f"[{batch} or 1, {queries}, 2]"
-            )
+    check_bounds(bounds, q)

@@ -95,15 +95,18 @@ def candidates(
         globals_: positions of global tokens, where a family has them.
         objection: why the task cannot take a pattern; None where it can.
     """
-    found: list[Candidate] = []
+    found: list[tuple[Family, Candidate]] = []
     left_out: list[LeftOut] = []
     for family in _families(tokens, globals_):
         best = _largest(family, fill, causal, objection)
         if isinstance(best, Candidate):
-            found.append(best)
+            found.append((family, best))
         else:
             left_out.append(best)
-    return found, left_out
+    most = max((best.fill for _, best in found), default=0.0)
+    small = [_too_small(family, best, most) for family, best in found]
+    left_out += [reason for reason in small if reason]
+    return [best for (_, best), reason in zip(found, small, strict=True) if not reason], left_out
 
 
 def share_of_dense(pattern: Pattern, load: Workload, causal: bool = False) -> float:
@@ -219,10 +222,18 @@ def _largest(
             low, best = middle, tried
         else:
             high = middle
-    if low == count - 1 and best.fill < LEAST_FILL:
-        reason = f"its largest member, {said(best)}, uses {best.fill:.2g} of the budget only"
-        return LeftOut(family.name, reason, None)
     return best
+
+
+def _too_small(family: Family, best: Candidate, most: float) -> LeftOut | None:
+    """Where even the family's largest member uses little of the budget, or, of a budget that is
+    above what any family can use, little of the `most` that one uses."""
+    largest, _ = family.make(family.range[-1])
+    usable = 1.0 if most >= LEAST_FILL else most
+    if best.sizes != tuple(largest.items()) or best.fill >= LEAST_FILL * usable:
+        return None
+    used = f"uses {best.fill:.2g} of the budget only, others up to {most:.2g}"
+    return LeftOut(family.name, f"its largest member, {said(best)}, {used}", None)
 
 
 def said(candidate: Candidate) -> str:

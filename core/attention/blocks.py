@@ -85,6 +85,9 @@ class Random(Blockwise):
         require_count("Random", "blocks", self.blocks, 1)
         require_count("Random", "block", self.block, 1)
         require_count("Random", "head", self.head, 0)
+        require_count("Random", "seed", self.seed, -(1 << 63))
+        if self.seed >= 1 << 63:
+            raise ConfigError(f"Random: got seed {self.seed}, expected one below 2^63")
 
     def drawn(self, rows: Tensor) -> Tensor:
         span = rows

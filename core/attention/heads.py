@@ -15,6 +15,7 @@ from core.attention.algebra import Term, wider
 from core.attention.cost import Cost
 from core.attention.patterns import Pattern, pattern_from_dict, require_count
 from core.attention.plan import Plan
+from core.attention.static import uncompiled
 from core.errors import ConfigError
 
 Groups = tuple[tuple[Pattern, int], ...]
@@ -38,7 +39,7 @@ class HeadGroups(Pattern):
     def __post_init__(self) -> None:
         for pattern, count in self.groups:
             require_count("HeadGroups", "kv_heads", count, 1)
-            if not pattern.uniform:
+            if not isinstance(pattern, Pattern) or not pattern.uniform:
                 raise ConfigError(f"HeadGroups: got {pattern!r} in a group, expected one pattern")
         object.__setattr__(self, "groups", _joined(self.groups))
         if len(self.groups) < 2:
@@ -75,6 +76,7 @@ class HeadGroups(Pattern):
         """The heads of keys [first, last) of each group."""
         return list(pairwise(accumulate((count for _, count in self.groups), initial=0)))
 
+    @uncompiled
     def plan(self, q: range, kv: range, block: int | None = None) -> HeadPlan:
         return HeadPlan(self, tuple(pattern.plan(q, kv, block) for pattern, _ in self.groups))
 

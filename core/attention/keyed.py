@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.attention.attend import SourceTuple, attend_sources
-from core.attention.patterns import Causal, Dense, Pattern, Window
+from core.attention.patterns import Causal, Dense, Pattern, Window, require_count
+from core.attention.static import unknown
 from core.errors import ConfigError
 
 _GATHERED = 1 << 24  # elements of the keys that a few queries gather at a time
@@ -74,7 +75,8 @@ def keyed_index(
             sees its own label; None where the view carries no labels.
 
     Raises:
-        ConfigError: shapes that differ, times that fall, a window below 0, a delay not above 0.
+        ConfigError: shapes that differ, times that fall or are no numbers, a window below 0, a
+            delay not above 0.
     """
     _check_stream(keys, times, window, delay)
     n, device = len(keys), keys.device
@@ -155,7 +157,8 @@ def keyed_attend(
         out_HQD, and with `return_lse` lse_HQ without gradient.
 
     Raises:
-        ConfigError: sizes that don't fit, or `labelled` without a delay in the index.
+        ConfigError: sizes that don't fit, events to score that are not in the stream, or
+            `labelled` without a delay in the index.
     """
     kv = [(k_HND, v_HND)] if labelled is None else [labelled, (k_HND, v_HND)]
     _check_sizes(q_HQD, kv, index, query)
@@ -274,6 +277,11 @@ def _check_stream(keys: Tensor, times: Tensor, window: int | None, delay: float 
             f"keyed index: got keys {keys.dtype} {tuple(keys.shape)} and times "
             f"{tuple(times.shape)}, expected integer keys [N] and times [N]"
         )
+    if times.is_complex() or times.dtype == torch.bool or bool(times.isnan().any()):
+        raise ConfigError(
+            f"keyed index: got times {times.dtype} with {int(times.isnan().sum())} NaN among "
+            f"{len(times)}, expected a number for every event"
+        )
     falls = (times[1:] < times[:-1]).nonzero()
     if len(falls):
         row = int(falls[0]) + 1
@@ -281,8 +289,8 @@ def _check_stream(keys: Tensor, times: Tensor, window: int | None, delay: float 
             f"keyed index: got time {times[row].item()} at event {row} after "
             f"{times[row - 1].item()}, expected a stream in time order"
         )
-    if window is not None and window < 0:
-        raise ConfigError(f"keyed index: got window {window}, expected at least 0, or None")
+    if window is not None:
+        require_count("keyed index", "window", window, 0)
     if delay is not None and not delay > 0:
         raise ConfigError(f"keyed index: got label delay {delay}, expected above 0")
 
@@ -291,6 +299,8 @@ def _check_sizes(
     q_HQD: Tensor, kv: list[tuple[Tensor, Tensor]], index: KeyedIndex, query: Tensor | None
 ) -> None:
     n = len(index.order)
+    if query is not None:
+        _check_query(query, n)
     queries = n if query is None else len(query)
     if q_HQD.ndim != 3 or q_HQD.shape[1] != queries:
         raise ConfigError(f"q: got shape {tuple(q_HQD.shape)}, expected [heads, {queries}, size]")
@@ -301,3 +311,18 @@ def _check_sizes(
                 f"keyed keys and values: got shapes {tuple(k_HND.shape)} and "
                 f"{tuple(v_HND.shape)}, expected {expected}"
             )
+
+
+def _check_query(query: Tensor, n: int) -> None:
+    if query.ndim != 1 or query.dtype != torch.int64:
+        raise ConfigError(
+            f"query: got {query.dtype} {tuple(query.shape)}, expected int64 [events to score]"
+        )
+    if unknown(query) or not len(query):
+        return
+    first, last = (int(end) for end in query.aminmax())
+    if first < 0 or last >= n:
+        raise ConfigError(
+            f"query: got events {first} to {last}, expected them among the {n} of the stream, "
+            "counted from 0"
+        )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.attention.algebra import Base, Term, any_allowed, intersect, unite, wider, within
+from core.attention.static import uncompiled
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Pattern(ABC):
             reach = wider(reach, term.reach())
         return reach
 
+    @uncompiled
     def plan(self, q: range, kv: range, block: int | None = None) -> Plan:
         """The cached plan for queries at positions `q` and keys at positions `kv`.
 
@@ -83,10 +85,12 @@ class Pattern(ABC):
         return "\n".join("".join(".?#"[cell] for cell in row) for row in cells.tolist())
 
     def __or__(self, other: Pattern) -> Pattern:
-        return _simplest(unite(self.terms() + other.terms())) if other.uniform else NotImplemented
+        if not isinstance(other, Pattern) or not other.uniform:
+            return NotImplemented
+        return _simplest(unite(self.terms() + other.terms()))
 
     def __and__(self, other: Pattern) -> Pattern:
-        if not other.uniform:
+        if not isinstance(other, Pattern) or not other.uniform:
             return NotImplemented
         return _simplest(intersect(self.terms(), other.terms()))
 
@@ -182,6 +186,9 @@ class Mixture(Pattern):
             base = None if member["base"] is None else pattern_from_dict(member["base"])
             if not (base is None or isinstance(base, BasePattern)):
                 raise ConfigError(f"member base: got {base!r}, which is cut from other patterns")
+            for side in ("left", "right"):
+                if member[side] is not None:
+                    require_count("member of a mixture", side, member[side], 0)
             return Term(base, member["left"], member["right"])
 
         members = saved["members"]

@@ -32,7 +32,7 @@ from core.attention.layout.residues import strided_parts
 from core.attention.layout.summaries import fixed_parts
 from core.attention.learned import Learned
 from core.attention.parts import Part, Rule
-from core.attention.patterns import Pattern
+from core.attention.patterns import Pattern, require_count
 from core.attention.static import outside_tracing
 from core.attention.steps import Strided
 from core.errors import ConfigError
@@ -132,11 +132,11 @@ class Plan:
 
 @lru_cache(maxsize=_CACHED)
 def build_plan(pattern: Pattern, q: range, kv: range, block: int | None) -> Plan:
-    """See `Pattern.plan`. Raises ConfigError for ranges with a step, or for a block below 1."""
+    """See `Pattern.plan`. Raises ConfigError for ranges with a step, or a block below 1."""
     if q.step != 1 or kv.step != 1 or q.start < 0 or kv.start < 0:
         raise ConfigError(f"plan: got q {q} and kv {kv}, expected ranges from 0 on with step 1")
-    if block is not None and block < 1:
-        raise ConfigError(f"plan: got block {block}, expected at least 1")
+    if block is not None:
+        require_count("plan", "block", block, 1)
     with outside_tracing():
         layout = Layout(pattern, q, kv, block or BLOCK)
         found = list(_parts(layout)) if len(q) and len(kv) else []

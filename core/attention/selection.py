@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.attention.bounds import check_bounds
 from core.attention.static import known
 from core.errors import ConfigError
 
@@ -44,12 +45,14 @@ def select_blocks(
         of key blocks, the own one first, then the best first; -1 where there is none.
 
     Raises:
-        ConfigError: `earlier` lacks queries that the choice needs, or `at` ends inside a block
-            whose other queries would choose with it.
+        ConfigError: sizes that don't fit, `earlier` lacks queries that the choice needs, or `at`
+            ends inside a block whose other queries would choose with it.
     """
+    _check(q_BHND, k_BHMD, at, kv, blocks, block)
+    check_bounds(bounds, q_BHND)
     first = at.start // block
     rows = -(-at.stop // block) - first if len(at) else 0
-    if not rows or not len(kv):
+    if not (rows and len(kv) and known(q_BHND.shape[0], 1)):
         return torch.full((*q_BHND.shape[:2], rows, blocks), -1, device=q_BHND.device)
     if not causal and at.stop % block and kv.stop > at.stop:
         raise ConfigError(
@@ -68,6 +71,21 @@ def select_blocks(
     own = own.where((own >= key_first) & (own < key_first + keys.shape[2]), -1)
     others = torch.cat(found, 2)
     return torch.cat((own[None, None, :, None].expand(*others.shape[:3], 1), others), -1)
+
+
+def _check(q: Tensor, k: Tensor, at: range, kv: range, blocks: int, block: int) -> None:
+    if blocks < 1 or block < 1:
+        raise ConfigError(f"select: got {blocks} blocks of {block} tokens, expected 1 of 1 or more")
+    if q.ndim != 4 or q.shape[2] != len(at):
+        raise ConfigError(
+            f"q: got shape {tuple(q.shape)}, expected [batch, heads, {len(at)}, size] as in {at}"
+        )
+    fits = k.ndim == 4 and (k.shape[0], *k.shape[2:]) == (q.shape[0], len(kv), q.shape[3])
+    if not fits or not k.shape[1] or q.shape[1] % k.shape[1]:
+        raise ConfigError(
+            f"k: got shape {tuple(k.shape)}, expected [{q.shape[0]}, a divisor of {q.shape[1]}, "
+            f"{len(kv)}, {q.shape[3]}] (keys at {kv})"
+        )
 
 
 class _Chooser:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from core.attention.axes import KeyAxis, KeyBlocks, Pick, Run, Shifts
-from core.attention.backends.cpu import BACKWARD, FORWARD, TILED_ROWS, merge
+from core.attention.backends.cpu import BACKWARD, FORWARD, LEVEL, TILED_ROWS, merge
 from core.attention.backends.kernels import part_backward, part_forward
 from core.attention.backends.narrow import narrow_backward, narrow_forward
 from core.attention.backends.pieces import Piece, additive
@@ -211,7 +211,7 @@ class _Lab:
     def timed(self, part: Part, direction: str) -> _Timed:
         """A part by the project's own kernels."""
         piece = Piece(slice(_GROUPS), part, None, None)
-        out, lse = self.totals[0], self.state.lse.clone()
+        out, lse = self.totals[0], self.state.lse.to(LEVEL)
         seconds = (
             _median(lambda: tiled_backward([piece], self.state, self.totals, 0.125), _OFTEN)
             if direction == "backward"
@@ -262,7 +262,7 @@ class _Lab:
     def seconds(self, part: Part, direction: str) -> float:
         mask = None if part.full else additive(part.mask(), self.state.q.dtype)[0]
         q, k, v = self.state.q, self.state.k, self.state.v
-        out, lse = self.totals[0], self.state.lse.clone()
+        out, lse = self.totals[0], self.state.lse.to(LEVEL)
         dq, dk, dv = self.totals
         if direction == "backward":
             backward = narrow_backward if part.narrow else part_backward
@@ -280,7 +280,7 @@ class _Lab:
     def merged(self) -> float:
         rows = 1024
         out, found = (x[:, :rows].contiguous() for x in (self.state.q, self.state.k))
-        lse = self.state.lse[:, :rows].contiguous()
+        lse = self.state.lse[:, :rows].to(LEVEL)
         return _median(lambda: merge(out, lse, found, lse.clone())) / (_GROUPS * rows)
 
 

@@ -142,6 +142,11 @@ class KeyedStreamState:
         """
         if self.delay is None or self._pool is None:
             raise ConfigError("keyed stream: got labels, expected a delay and events before them")
+        if places.ndim != 1 or places.dtype != torch.int64:
+            raise ConfigError(
+                f"keyed stream labels: got events {places.dtype} {tuple(places.shape)}, expected "
+                "int64 [events]"
+            )
         _, heads, size = self._pool.shape
         for name, x in (("k", k_HMD), ("v", v_HMD)):
             if x.shape != (heads, len(places), size) or x.dtype != self._pool.dtype:
@@ -182,6 +187,11 @@ class KeyedStreamState:
             )
         pool = Pool.like(fresh) if self._pool is None else self._pool
         pool.check(fresh)
+        if bool(times.isnan().any()):
+            raise ConfigError(
+                f"keyed stream: got {int(times.isnan().sum())} NaN among the times of {n} events, "
+                "expected a number for every event"
+            )
         if self._now is not None and n and times[0].item() < self._now:
             raise ConfigError(
                 f"keyed stream: got time {times[0].item()} after {self._now}, expected a stream in "

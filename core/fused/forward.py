@@ -6,6 +6,8 @@ Shapes as in `core.fused.blocks`; N queries, M keys, D channels, a multiple of 1
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from core.fused.blocks import CHUNK, TILE, across, lanes_at, places, room, slot_of, tiles_of
@@ -18,7 +20,6 @@ from core.fused.lanes import (
     fma,
     larger,
     load_wide,
-    log2,
     multiply,
     splat_wide,
     store,
@@ -31,7 +32,6 @@ LEAST = np.float32(-125)
 LOWEST = np.finfo(np.float32).min
 """Stands for the maximum of no scores."""
 LOG2E = np.float32(1.4426950408889634)
-LN2 = np.float32(0.6931471805599453)
 
 
 @helper
@@ -50,7 +50,7 @@ def forward(q, k, v, out, lse, blocks, starts, scale, first, last):
 
     Args:
         q: [G, N, D], and k, v [G, M, D].
-        out: [G, N, D], and lse [G, N], natural logarithms, of what rows found so far.
+        out: [G, N, D], and lse float64 [G, N], natural logarithms, of what rows found so far.
         starts: whether rows found nothing so far and hold anything.
         scale: of scores.
         first, last: units of work [first, last) out of G * C, block by block of group by group.
@@ -91,10 +91,12 @@ def _begin(outs, levels, row, at, width, starts, sums, state):
     """What the rows of a tile found so far: sums [D, TILE]; maxima, then totals [2, TILE]."""
     for r in range(TILE):
         found = not starts and row[r] >= 0 and levels[row[r]] != -np.inf
-        state[r] = levels[row[r]] if found else LOWEST
-        state[TILE + r] = 1 if found else 0
+        level = levels[row[r]] if found else np.float64(0)
+        state[r] = level if found else LOWEST
+        total = np.float32(math.exp(level - state[r])) if found else np.float32(0)
+        state[TILE + r] = total
         for d in range(width):
-            sums[d * TILE + r] = outs[at[r] + d] if found else 0
+            sums[d * TILE + r] = outs[at[r] + d] * total if found else 0
 
 
 @helper
@@ -148,11 +150,10 @@ def _end(outs, levels, row, at, width, sums, state):
         for d in range(width):
             place = d * TILE + half
             store(sums, place, multiply(load_wide(sums, place), share))
-        store(state, half, fma(log2(mass), splat_wide(LN2), load_wide(state, half)))
     for r in range(TILE):
         if row[r] >= 0:
-            mass = state[TILE + r]
+            mass = np.float64(state[TILE + r])
             none = mass == 0
-            levels[row[r]] = -np.inf if none else (state[r] if mass == mass else mass)
+            levels[row[r]] = -np.inf if none else state[r] + math.log(mass)
             for d in range(width):
                 outs[at[r] + d] = 0 if none else sums[d * TILE + r]

@@ -98,6 +98,7 @@ def from_bigbird(model: nn.Module, length: int) -> PostNormEncoder:
             bias=config.use_bias,
             embedding_scale=config.hidden_size**0.5 if config.rescale_embeddings else 1.0,
             length=length,
+            dropped_first=True,
         ),
     )
 

@@ -82,14 +82,15 @@ def _product_alone(layer: nn.Linear) -> bool:
 def _many(x: Tensor, weight: Tensor, rows: int) -> bool:
     """Whether this module's ways are for such a call."""
     return (
-        x.device.type == "cpu"
+        # first: a trace that asks for the number of rows is for that side of the question only
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.shape[-1] == weight.shape[1]  # else torch says what is wrong
         and x.numel() >= rows * x.shape[-1]
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 

@@ -37,6 +37,7 @@ class PostNormConfig:
         activation: one of `ACTIVATIONS`.
         eps: of the layer norms.
         dropout: share of channels dropped on embeddings and residual branches in training.
+        dropped_first: whether embeddings lose theirs before the norm, as in BigBird.
         bias: whether queries, keys and values have one.
         first_position: row of the position embeddings that the first token takes.
         embedding_scale: factor of the token embeddings.
@@ -56,6 +57,7 @@ class PostNormConfig:
     activation: str = "gelu"
     eps: float = 1e-12
     dropout: float = 0.0
+    dropped_first: bool = False
     bias: bool = True
     first_position: int = 0
     embedding_scale: float = 1.0
@@ -116,7 +118,10 @@ class PostNormEncoder(nn.Module):
             positions = torch.arange(n, device=tokens.device) + config.first_position
         x_BND = self.tokens(tokens) * config.embedding_scale + self.positions(positions)
         x_BND = x_BND + self.types(torch.zeros_like(tokens) if types is None else types)
-        x_BND = self.dropout(self.norm(x_BND))
+        if config.dropped_first:
+            x_BND = self.norm(self.dropout(x_BND))
+        else:
+            x_BND = self.dropout(self.norm(x_BND))
         bounds = None if padding is None else real_span(padding, x_BND)
         for layer, pattern in zip(self.layers, config.patterns, strict=True):
             x_BND = layer(x_BND, pattern.plan(range(n), range(n), config.block), bounds)

@@ -89,7 +89,22 @@ class EventEmbedding(nn.Module):
         if not self.ordered:
             return weight
         *bins, others = weight.split([*self.ordered, len(weight) - sum(self.ordered)])
-        return torch.cat([*(steps.cumsum(0) for steps in bins), others])
+        return torch.cat([*map(running_sum, bins), others])
+
+
+def running_sum(steps: Tensor) -> Tensor:
+    """[K, D] -> [K, D]: each row with all before it.
+
+    torch's own adds in no fixed order on a GPU, so that a deterministic training refuses it there;
+    here sums of 1, 2, 4 ... rows are added up in turn.
+    """
+    if steps.device.type == "cpu":
+        return steps.cumsum(0)
+    reach = 1
+    while reach < len(steps):
+        steps = steps + F.pad(steps[:-reach], (0, 0, reach, 0))
+        reach *= 2
+    return steps
 
 
 class FraudModule(SequenceModule):

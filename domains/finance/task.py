@@ -29,7 +29,7 @@ from domains.finance.parts import EARLIER, earlier, part_metrics
 from domains.finance.retraining import challenge, fraud_yardstick
 from domains.finance.stream import DAY, KeyOrder, Stream, cut
 from domains.finance.tokens import FinanceTokenizer, fit_tokenizer
-from domains.finance.views import gathered_config, keyed_config, mean_history, objection
+from domains.finance.views import beyond, gathered_config, keyed_config, mean_history, objection
 
 if TYPE_CHECKING:
     from core.attention import Pattern
@@ -146,7 +146,7 @@ class FraudTask:
         return encoder.workload(tokens, self.config.batch_size / (2 * tokens), block=1)
 
     def objection(self, pattern: Pattern) -> str | None:
-        return objection(pattern)
+        return objection(pattern) or beyond(pattern, self.config.views)
 
     def predict(
         self,

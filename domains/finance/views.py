@@ -83,6 +83,15 @@ def objection(pattern: Pattern) -> str | None:
     )
 
 
+def beyond(pattern: Pattern, views: Sequence[View]) -> str | None:
+    """Why a window is no other than a narrower one, where no view looks as far back."""
+    reach, windows = pattern.reach(), [view.window for view in views]
+    known = [window for window in windows if window is not None]
+    if reach is None or len(known) < len(windows) or reach < max(known):
+        return None
+    return f"found radius {reach}, but no view looks at more than its last {max(known)} events"
+
+
 def _window(view: View, radius: int | None) -> int | None:
     if radius is None:
         return None if view.key else view.window

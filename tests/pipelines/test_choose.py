@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from core.attention import Pattern
+from core.attention import Pattern, Window
 from core.attention.auto import Workload
 from core.contract import Fold
 from core.errors import ConfigError
@@ -23,6 +24,7 @@ from core.model.encoder import EncoderConfig, SparseEncoder
 from core.training.loader import StepLoader, generator_at
 from core.training.module import SequenceModule
 from pipelines.choose import check, choose, encoders
+from pipelines.entrants import entrants, wide_window
 from pipelines.runs import Run
 from pipelines.tries import Bench
 from tests.pipelines.conftest import Outcome, run_command
@@ -134,6 +136,7 @@ def test_an_impossible_budget_is_refused_with_a_sentence(command: Command) -> No
         ("budget.share_of_dense=null", r"attention\.budget: found none"),
         ("budget.share_of_dense=2", r"share_of_dense: found 2\.0, expected in \(0, 1\]"),
         ("budget.seconds_per_step=0", r"seconds_per_step: found 0\.0, expected above 0"),
+        ("budget.seconds_per_step=inf", r"seconds_per_step: found inf, expected above 0 and fin"),
         ("tries.steps=0", r"tries\.steps: found 0, expected >= 1"),
         ("tries.keep=1", r"tries\.keep: found 1\.0, expected a share between 0 and 1"),
     ],
@@ -189,12 +192,16 @@ class CombTask:
         return None
 
 
-def comb_choice(folder: Path, *overrides: str) -> tuple[dict[str, Any], EncoderConfig]:
+def comb_bench(folder: Path, *overrides: str) -> tuple[Bench, list[Fold], EncoderConfig]:
     chosen = config("attention=auto", "attention.tries.batches=4", "trainer.lr=0.02", *overrides)
     bench = Bench(chosen, SimpleNamespace(), CombTask(), folder)  # type: ignore[arg-type]
     rows = pl.Series([0, 1, 2])
     folds = [Fold("time", rows[:1], rows[1:2], rows[2:])]
-    encoder = EncoderConfig(dim=16, layers=1, heads=2)
+    return bench, folds, EncoderConfig(dim=16, layers=1, heads=2)
+
+
+def comb_choice(folder: Path, *overrides: str) -> tuple[dict[str, Any], EncoderConfig]:
+    bench, folds, encoder = comb_bench(folder, *overrides)
     return choose(bench, folds, encoder, Run(folder, "", resumed=False)), encoder
 
 
@@ -209,10 +216,32 @@ def test_where_labels_come_from_regular_distances_a_comb_wins(tmp_path: Path) ->
 
 
 def test_a_budget_in_seconds_is_of_whole_steps(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="seconds_per_step=1e-06, but at 512 tokens even the"):
+    with pytest.raises(ConfigError, match=r"=1e-06, but at 512 tokens even the .* shorter seq"):
         comb_choice(tmp_path, "attention.budget.seconds_per_step=1e-6")
     (tmp_path / "attention_choice.json").unlink(missing_ok=True)
-    choice, _ = comb_choice(tmp_path, "attention.budget.seconds_per_step=100")
-    assert choice["chosen"]["time"] == "dense"
+    budget = ("attention.budget.seconds_per_step=100", "attention.tries.steps=12")
+    choice, _ = comb_choice(tmp_path, *budget)
+    # a budget that is no limit: dense attention competes with the largest of the other families
+    assert {"dense", "window", "dilated-8"} <= {row["name"] for row in choice["within"]}
+    assert choice["chosen"]["time"] == "dilated-8"
     row = next(row for row in choice["table"] if row["pattern"] == "dense")
     assert 0 < row["predicted_seconds"] < 100
+
+
+def test_a_slow_moment_of_the_machine_moves_no_prediction(tmp_path: Path) -> None:
+    """A step's seconds are those of the faster of two measurements of each window."""
+    slow = tmp_path / "time" / "speed-narrow-12.json"
+    slow.parent.mkdir(parents=True)
+    slow.write_text(json.dumps({"steps": 12, "loss": 1.0, "seconds": 60.0}))
+    bench, folds, encoder = comb_bench(tmp_path, "attention.budget.share_of_dense=0.15")
+    field = entrants(bench, folds[0], encoder)
+    assert 0 < field.speed.rest < 60
+    assert (tmp_path / "time" / "speed-wide-again-12.json").is_file()
+
+
+def test_speed_is_measured_on_a_window_that_the_task_takes_whole(tmp_path: Path) -> None:
+    bench, _, _ = comb_bench(tmp_path, "attention.budget.share_of_dense=0.15")
+    assert wide_window(bench, 512) == Window(256)
+    task = CombTask()
+    task.objection = lambda pattern: "too far" if pattern.reach() > 40 else None  # type: ignore
+    assert wide_window(replace(bench, task=task), 512) == Window(32)

@@ -34,6 +34,7 @@ from core.attention.backends.state import State
 from core.attention.backends.tiled import tiled_backward, tiled_forward
 from core.attention.learned import Choice
 from core.attention.plan import BLOCK, Plan
+from core.attention.static import known
 from core.first_order import first_order
 from core.fused.lanes import WIDE
 
@@ -42,6 +43,7 @@ from core.fused.lanes import WIDE
 FORWARD_ROWS, BACKWARD_ROWS = 32, 192
 FORWARD, BACKWARD = Size(1 << 20, copied=False), Size(3 << 18, copied=True)
 TILED_ROWS = BLOCK  # 32 to 256 are as fast
+LEVEL = torch.float64  # of log-sum-exps: rounded ones would weigh parts a little too much or little
 WAITING = 1 << 22  # numbers in the masks of pieces that one call works out
 
 
@@ -86,7 +88,7 @@ class _BlockSparse(torch.autograd.Function):
         ctx.given, ctx.scale = (plans, bounds, choices), scale
         out_BHND = out[..., : q.shape[-1]].contiguous().to(q.dtype).view(q.shape)
         ctx.save_for_backward(q, out_BHND, lse, *kv)
-        lse_BHN = lse.view(q.shape[:3])
+        lse_BHN = lse.to(out.dtype, copy=True).view(q.shape[:3])
         ctx.mark_non_differentiable(lse_BHN)
         return out_BHND, lse_BHN
 
@@ -98,8 +100,7 @@ class _BlockSparse(torch.autograd.Function):
         fill = filling(q.dtype, q.shape[-1])
         flat = (_flat(tensor, q.shape[1], fill) for tensor in (q, out, grad, *kv))
         q_GND, out_GND, grad_GND, *kv_GND = flat
-        # a row without keys: weights exp(score - inf) are 0
-        lse = lse.masked_fill(lse == -torch.inf, torch.inf)
+        lse, grad_GND = _rounded(lse, grad_GND)
         dq = torch.zeros_like(q_GND)
         dkv = [torch.zeros_like(tensor) for tensor in kv_GND]
         for at, (plan, bound, choice) in enumerate(zip(*ctx.given, strict=True)):
@@ -163,7 +164,9 @@ def _pieces(
     k_GND: Tensor,
     size: Size,
 ) -> Iterator[Piece]:
-    """What lengths decide, then what the data chose."""
+    """What lengths decide, then what the data chose; nothing where there is no sequence."""
+    if not known(k_GND.shape[0], heads):
+        return
     yield from pieces_of(plan, bounds, heads, k_GND, size)
     yield from chosen_pieces(plan, bounds, choices, k_GND, size)
 
@@ -178,7 +181,8 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     """out [G, N, D] and lse [G, N] of one source; `covered` says that pieces start all rows."""
     out = torch.empty_like(q) if covered else torch.zeros_like(q)
-    lse = q.new_empty(q.shape[:2]) if covered else q.new_full(q.shape[:2], -torch.inf)
+    lse = torch.empty(q.shape[:2], dtype=LEVEL, device=q.device)
+    lse = lse if covered else lse.fill_(-torch.inf)
     for piece in pieces:
         if isinstance(piece, list):
             tiled_forward(piece, (q, k, v), out, lse, scale)
@@ -189,6 +193,7 @@ def _forward(
             narrow_forward(part, piece.mask, qkv, scale, out[groups], lse[groups])
             continue
         found, level = part_forward(part, piece.mask, *qkv, scale)
+        level = level.to(LEVEL)
         if piece.empty is not None:  # the kernel gives such rows lse 0
             found = found.masked_fill(piece.empty[..., None], 0.0)
             level = level.masked_fill(piece.empty, -torch.inf)
@@ -208,8 +213,8 @@ def merge(out: Tensor, lse: Tensor, found: Tensor, level: Tensor) -> None:
     """Adds (found, level) to (out, lse) in place: one softmax over both sets of keys."""
     both = torch.logaddexp(lse, level)
     anchor = both.masked_fill(both == -torch.inf, 0.0)
-    out.mul_((lse - anchor).exp()[..., None])
-    out.addcmul_(found, (level - anchor).exp()[..., None])
+    out.mul_((lse - anchor).exp().to(out.dtype)[..., None])
+    out.addcmul_(found, (level - anchor).exp().to(out.dtype)[..., None])
     lse.copy_(both)
 
 
@@ -237,11 +242,27 @@ def _backward(
         backward(part, piece.mask, given, (dq, dk, dv), scale)
 
 
+def _rounded(lse: Tensor, grad_GND: Tensor) -> tuple[Tensor, Tensor]:
+    """The log-sum-exp in the dtype of the kernels, and what the slopes of `out` are for it: weights
+    exp(score - lse) are off by one factor in a row then, and gradients are products of both."""
+    # a row without keys: weights exp(score - inf) are 0
+    lse = lse.masked_fill(lse == -torch.inf, torch.inf)
+    near = lse.to(grad_GND.dtype)
+    if near.dtype == lse.dtype:
+        return lse, grad_GND
+    factor = (near - lse).nan_to_num_(nan=0.0).exp_().to(grad_GND.dtype)
+    return near, grad_GND * factor[..., None]
+
+
 def _flat(x_BHND: Tensor, heads: int, fill: int) -> Tensor:
     """[B * heads, N, D + fill] in the dtype of the computation, heads apart in memory."""
     each = for_each_head(x_BHND.detach().to(compute_dtype(x_BHND.dtype)), heads)
     if fill:
         each = F.pad(each, (0, fill))
+    if torch.compiler.is_compiling():
+        # Blocks are views from the memory's first number on. A trace keeps that number: where
+        # nothing needs a copy in another call, such as for a single sequence, it may be another.
+        return each.clone(memory_format=torch.contiguous_format).flatten(0, 1)
     return each.contiguous().flatten(0, 1)
 
 

@@ -75,13 +75,12 @@ def _slab_backward(
     weights, slopes = (
         scratch(name, (*q.shape[:2], k.shape[1]), q.dtype) for name in ("weights", "slopes")
     )
-    start = lse * -_LOG2E
+    torch.bmm(q, k.mT, out=weights)
+    # the level goes first: scaled ones are larger, and their sum would lose what tells scores apart
+    torch.add(lse.neg(), weights, alpha=scale, out=weights)
     if mask is not None:
-        start = torch.add(mask, start.unflatten(0, shape), out=slopes.unflatten(0, shape)).flatten(
-            0, 1
-        )
-    # powers of 2: exp is several times slower on -inf
-    torch.baddbmm(start, q, k.mT, alpha=scale * _LOG2E, out=weights).exp2_()
+        weights.unflatten(0, shape).add_(mask)
+    weights.mul_(_LOG2E).exp2_()  # exp is several times slower on -inf
     mean = (grad * out).sum(-1, keepdim=True).neg_()
     torch.baddbmm(mean, grad, v.mT, out=slopes).mul_(weights)
     dq, dk, dv = totals

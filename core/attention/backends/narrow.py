@@ -31,14 +31,17 @@ def narrow_forward(
     q, k, v = qkv
     out_GRD, lse_GR = _rows(part, out), _rows(part, lse[..., None])[..., 0]
     scores = _masked(part.cols, _scores(part.cols, _rows(part, q), k).mul_(scale), mask)
-    level = scores.logsumexp(-1)
+    peak = scores.amax(-1)
+    peak = peak.masked_fill_(peak == -torch.inf, 0.0)
+    weights = scores.sub_(peak[..., None]).exp_()
+    level = weights.sum(-1).to(lse.dtype).log_().add_(peak)
     both = level if part.starts else torch.logaddexp(lse_GR, level)
     anchor = both.masked_fill(both == -torch.inf, 0.0)
-    weights = scores.sub_(anchor[..., None]).exp_()
+    weights.mul_((peak - anchor).exp_().to(out.dtype)[..., None])
     if part.starts:
         out_GRD.zero_()
     else:
-        out_GRD.mul_((lse_GR - anchor).exp_()[..., None])
+        out_GRD.mul_((lse_GR - anchor).exp_().to(out.dtype)[..., None])
     _add_products(part.cols, out_GRD, weights, v)
     lse_GR.copy_(both)
 

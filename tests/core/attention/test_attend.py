@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import cast
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -252,3 +255,23 @@ def test_misfits_say_what_was_expected() -> None:
         attend(q, k, v, plan, torch.zeros(3, 10, 2, dtype=torch.int32))
     with pytest.raises(ConfigError, match="no sources"):
         attend_sources(q, [])
+    with pytest.raises(ConfigError, match="size of at least 1"):
+        attend(q[..., :0], k[..., :0], v[..., :0], plan)
+    with pytest.raises(ConfigError, match=r"plan: got Causal\(\), expected what its pattern.plan"):
+        attend(q, k, v, cast(Plan, Causal()))
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference", "cpu"])
+def test_numbers_that_attention_is_not_for_are_refused(backend: str) -> None:
+    q, k, v = inputs(10)
+    plan = Causal().plan(range(10), range(10))
+    for dtype in (torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn):
+        with pytest.raises(ConfigError, match=rf"q: got {dtype}, expected one of torch\.float16"):
+            attend(*(x.detach().to(dtype) for x in (q, k, v)), plan, backend=backend)
+    for scale in (math.nan, math.inf, torch.tensor(0.5, requires_grad=True)):
+        with pytest.raises(ConfigError, match="expected a finite number"):
+            attend(q, k, v, plan, scale=cast(float, scale), backend=backend)
+    bounds = torch.zeros(1, 10, 2, dtype=torch.int32)
+    for wrong in (bounds.bool(), bounds.to(torch.complex64), bounds.to("meta")):
+        with pytest.raises(ConfigError, match=r"bounds: got .* expected int32 .* on cpu"):
+            attend(q, k, v, plan, wrong, backend=backend)

@@ -78,6 +78,22 @@ def test_an_objection_leaves_a_family_out_or_makes_it_smaller() -> None:
     assert all(one.reason == "too far" and one.least is None for one in left_out)
 
 
+@pytest.mark.parametrize("spare", [1e-3, 1e-9, 0.0])
+def test_a_budget_above_all_patterns_leaves_their_largest_members(spare: float) -> None:
+    load = Workload(1024, sequences=2, layers=2, heads=2, size=16)
+
+    def bounded(pattern: Pattern) -> str | None:
+        return "too far" if pattern.reach() is None else None
+
+    found, left_out = candidates(
+        1024, lambda pattern: spare * share_of_dense(pattern, load), objection=bounded
+    )
+    assert {"window", "dilated-2"} <= {one.name for one in found}
+    assert found[0].pattern == Window(1023)
+    short = {one.name: one.reason for one in left_out}.get("dilated-32", "")
+    assert not spare or "of the budget only, others up to" in short
+
+
 def test_causal_candidates_never_look_ahead() -> None:
     found, _ = solved(300, 0.6, causal=True)
     assert found

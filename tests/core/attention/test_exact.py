@@ -51,6 +51,7 @@ BOTH_WAYS: dict[str, Pattern] = {
     "dilated": Dilated(9, 3),
     "global": Global((0, 7, 100)),
     "random": Random(2, seed=3, block=16),
+    "low_blocks": Random(4, seed=3, block=4),
     "blocks": Blocks(16, ((0, 3), (1,), (0, 2, 7), (), (4, 40), (0, 1, 5))),
     "strided": Strided(7),
     "fixed": Fixed(12, 3),
@@ -120,6 +121,17 @@ def test_tiled_values_and_gradients_are_the_references(pattern: Pattern, n: int)
             assert_same(found, expected, tolerance=5e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@each_kind
+def test_a_batch_without_sequences_is_no_error(pattern: Pattern, dtype: torch.dtype) -> None:
+    n = 129
+    for bounds in (None, some_empty(n), some_empty(n)[:0]):
+        given = list(inputs(n, batch=0, dtype=dtype, size=16))
+        out, lse = attend(*given, pattern.plan(range(n), range(n)), bounds, return_lse=True)
+        assert out.shape == given[0].shape and lse.shape == (0, 2, n)
+        assert [d.shape for d in gradients(out, given)] == [x.shape for x in given]
+
+
 def plans_of(plan: AnyPlan) -> list[Plan]:
     return list(plan.plans) if isinstance(plan, HeadPlan) else [plan]
 
@@ -168,11 +180,17 @@ def errors(out: Tensor, leaves: list[Tensor], true: list[Tensor]) -> Tensor:
     return torch.stack([(a - b).square().mean().sqrt() for a, b in zip(found, true, strict=True)])
 
 
-@pytest.mark.parametrize(("n", "size"), [(129, 4), (512, 4), (129, 64), (512, 16)])
+@pytest.mark.parametrize(
+    ("n", "size", "scores"), [(129, 4, 1), (512, 4, 1), (129, 64, 1), (512, 16, 1), (512, 16, 16)]
+)
 @each_kind
-def test_float32_error_is_at_most_twice_that_of_torch(pattern: Pattern, n: int, size: int) -> None:
+def test_float32_error_is_at_most_twice_that_of_torch(
+    pattern: Pattern, n: int, size: int, scores: int
+) -> None:
+    """Also of scores so large that what a log-sum-exp is rounded by shows in every weight."""
     plan = pattern.plan(range(n), range(n))
-    given = [x.detach().float().requires_grad_() for x in inputs(n, batch=8, size=size)]
+    q, k, v = inputs(n, batch=8, size=size)
+    given = [x.detach().float().requires_grad_() for x in (q * scores, k, v)]
     wide = [x.detach().double().requires_grad_() for x in given]
     true = attend(*wide, plan, backend="reference")
     true = [true.detach(), *gradients(true, wide)]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from core.attention import (
     Causal,
+    HeadGroups,
     LogSparse,
     Pattern,
     Strided,
@@ -80,3 +81,15 @@ def test_a_program_takes_any_number_of_sequences(pattern: Pattern) -> None:
     for sequences in (1, 2, 9):
         x = given(70, sequences, torch.float64, sequences)
         torch.testing.assert_close(program(*x), module(*x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("pattern", [FIXED, HeadGroups(((Window(5), 1), (FIXED, 1)))])
+def test_a_program_takes_parts_of_larger_tensors(pattern: Pattern) -> None:
+    """One sequence's heads lie side by side, those of several don't: no copy is made of the one."""
+    module, batch = Attention(pattern, 70), torch.export.Dim("batch")
+    traced = given(70, 0, torch.float64)
+    program = torch.export.export(module, traced, dynamic_shapes=({0: batch},) * 3).module()
+    for sequences in (1, 3):
+        q, k, v = torch.stack(given(70, sequences, torch.float64, sequences))
+        assert k.storage_offset()
+        torch.testing.assert_close(program(q, k, v), module(q, k, v), rtol=1e-12, atol=1e-12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor
@@ -173,6 +175,10 @@ def test_unusable_streams_say_why() -> None:
         keyed_index(keys, times.flip(0), 3)
     with pytest.raises(ConfigError, match="above 0"):
         keyed_index(keys, times, 3, delay=0)
+    with pytest.raises(ConfigError, match="1 NaN among 61, expected a number for every event"):
+        keyed_index(keys, torch.cat((times[:-1], torch.tensor([torch.nan]))), 3)
+    with pytest.raises(ConfigError, match=r"window 1\.5, expected an integer"):
+        keyed_index(keys, times, cast(int, 1.5))
     with pytest.raises(ConfigError, match="integer keys"):
         keyed_index(times, times, 3)
     tensors = leaves()
@@ -185,6 +191,19 @@ def test_unusable_streams_say_why() -> None:
         longer = (tensors[3].repeat(1, 2, 1), tensors[4])
         index = keyed_index(keys, times, 3, DELAY)
         keyed_attend(*tensors[:3], index, labelled=longer)
+
+
+@pytest.mark.parametrize("n", [N, 200])
+def test_events_to_score_are_those_of_the_stream(n: int) -> None:
+    """One query among many events gathers, among few it goes through the band."""
+    index = keyed_index(torch.zeros(n, dtype=torch.int64), torch.arange(n), 3)
+    q, k, v = leaves(n=n)[:3]
+    for event in (-1, n):
+        with pytest.raises(ConfigError, match=f"got events {event} to {event}, .* the {n} of"):
+            keyed_attend(q[:, :1], k, v, index, query=torch.tensor([event]))
+    for wrong in (torch.tensor([1.0]), torch.tensor([[1]]), torch.tensor([True])):
+        with pytest.raises(ConfigError, match="expected int64"):
+            keyed_attend(q[:, :1], k, v, index, query=wrong)
 
 
 def test_an_empty_stream_gives_nothing() -> None:

@@ -25,6 +25,7 @@ from core.attention import (
     chosen_blocks,
     longformer,
     pattern_from_dict,
+    select_blocks,
     selection,
 )
 from core.errors import ConfigError
@@ -246,6 +247,19 @@ def test_chunks_that_cannot_choose_alike_are_refused() -> None:
         attend(q, k, v, causal.plan(range(20, 40), range(40)), earlier=q[:, :, :5])
     with pytest.raises(ConfigError, match="expected queries up to a multiple of block 8"):
         attend(q, k, v, TopK(3, block=8).plan(range(20), range(40)))
+
+
+def test_choices_of_what_does_not_fit_are_refused() -> None:
+    q, k, _ = inputs(20)
+    plan = TopK(2, block=8).plan(range(20), range(20))
+    with pytest.raises(ConfigError, match=r"k: got shape \(2, 2, 5, 4\), expected \[2, a divisor"):
+        chosen_blocks(plan, q, k[:, :, :5])
+    with pytest.raises(ConfigError, match=r"q: got shape \(2, 2, 19, 4\), expected .* 20, size"):
+        chosen_blocks(plan, q[:, :, 1:], k)
+    with pytest.raises(ConfigError, match=r"bounds: got .* expected int32 \[2 or 1, 20, 2\]"):
+        chosen_blocks(plan, q, k, torch.zeros(1, 19, 2, dtype=torch.int32))
+    with pytest.raises(ConfigError, match="got 0 blocks of 8 tokens"):
+        select_blocks(q, k, range(20), range(20), blocks=0, block=8, causal=True)
 
 
 def test_sources_choose_each_among_their_own_keys() -> None:

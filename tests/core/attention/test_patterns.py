@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import pytest
 import torch
@@ -261,6 +262,13 @@ def test_what_cannot_be_read_or_combined_is_refused() -> None:
         Global((0,)) & Random(1, seed=0)
     with pytest.raises(ConfigError, match=r"Strided\(step=4\) with LogSparse"):
         Strided(4) & LogSparse(2)
+    for seed in (1.5, "1", 1 << 63):
+        with pytest.raises(ConfigError, match=f"Random: got seed {seed!r}, expected"):
+            Random(1, cast(int, seed))
+    for left in (-4, "3", 1.5):
+        with pytest.raises(ConfigError, match=f"got left {left!r}, expected an integer"):
+            member = {"base": None, "left": left, "right": 0}
+            pattern_from_dict({"kind": "mixture", "members": [member]})
     for wrong in (
         lambda: Window(-1),
         lambda: Global(()),

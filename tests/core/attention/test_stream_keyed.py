@@ -133,6 +133,8 @@ def test_a_refused_chunk_leaves_the_state_as_it_was() -> None:
         state.attend(*(x.float() for x in rest), keys[40:], times[40:])
     with pytest.raises(ConfigError, match="as in the first chunk"):
         state.attend(*rest, keys[40:], times[40:].float())
+    with pytest.raises(ConfigError, match="1 NaN among the times of 1 events"):
+        state.attend(*(x[:, :1] for x in rest), keys[40:41], times[40:41] * torch.nan)
     with pytest.raises(ConfigError, match="backend"):
         state.attend(*rest, keys[40:], times[40:], backend="magic")
     out = state.attend(*rest, keys[40:], times[40:])
@@ -160,5 +162,7 @@ def test_unusable_input_says_why() -> None:
     state.attend(q, k, v, keys, times)
     with pytest.raises(ConfigError, match="among the 61 seen"):
         state.label(torch.tensor([N]), k[:, :1], v[:, :1])
+    with pytest.raises(ConfigError, match=r"got events torch\.float32 \(1,\), expected int64"):
+        state.label(torch.tensor([0.5]), k[:, :1], v[:, :1])
     with pytest.raises(ConfigError, match=r"expected torch\.float64"):
         state.label(torch.tensor([0]), k[:, :2], v[:, :2])

@@ -60,3 +60,13 @@ def assert_same(
         torch.testing.assert_close(
             found_gradients[name], gradient, rtol=close, atol=close * max(1.0, scale), msg=name
         )
+
+
+def assert_drop_alike(ours: PostNormEncoder, given: Batch, run: Callable[[], Tensor]) -> None:
+    """With the same draws of dropout both give the same; `run` is their forward."""
+    assert ours.training and ours.config.dropout
+    found: list[Tensor] = []
+    for forward in (run, lambda: ours(given.tokens)):
+        torch.manual_seed(0)
+        found.append(forward())
+    torch.testing.assert_close(*found, rtol=1e-8, atol=1e-8)

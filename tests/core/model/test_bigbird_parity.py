@@ -8,7 +8,7 @@ from transformers import BigBirdConfig, BigBirdModel
 from core.attention import Dense, HeadGroups
 from core.errors import ConfigError
 from core.model.from_transformers import from_bigbird
-from tests.core.model.parity import TINY, Batch, assert_same, batch
+from tests.core.model.parity import TINY, Batch, assert_drop_alike, assert_same, batch
 
 PAD = 0
 
@@ -48,6 +48,11 @@ def test_the_other_variants_of_the_architecture():
     theirs = bigbird(torch.float64, use_bias=False, rescale_embeddings=True, hidden_act="gelu")
     given = batch(100, 9, PAD)
     assert_same(theirs, their_forward(theirs, given), from_bigbird(theirs, 100), given, 1e-8)
+
+
+def test_dropout_falls_where_theirs_does():
+    theirs, given = bigbird(torch.float64, hidden_dropout_prob=0.25), batch(100, 0, PAD)
+    assert_drop_alike(from_bigbird(theirs, 100), given, their_forward(theirs, given))
 
 
 def test_full_attention_is_dense():

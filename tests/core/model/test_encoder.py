@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from core.attention import (
     Causal,
@@ -253,3 +255,28 @@ def test_an_exported_encoder_takes_any_number_of_sequences(pattern: Pattern) -> 
     for sequences in (1, 2, 9):
         x = tokens(sequences, 70) + sequences
         torch.testing.assert_close(program.module()(x), model(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_an_exported_encoder_of_wide_layers_takes_any_number_of_sequences(activation: str) -> None:
+    """Whether the faster layers are for so many rows is no question of a program."""
+    config = EncoderConfig(dim=128, heads=2, layers=1, pattern=Window(5), activation=activation)
+    model, batch = SparseEncoder(config).eval(), torch.export.Dim("batch")
+    shape = (2, 512, 128)
+    program = torch.export.export(model, (torch.zeros(shape),), dynamic_shapes=({0: batch},))
+    for sequences in (1, 5):
+        x = torch.randn(sequences, *shape[1:])
+        torch.testing.assert_close(program.module()(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_compiled_encoder_gives_the_same_numbers_and_gradients() -> None:
+    """Attention stays as it is, between a few graphs."""
+    torch._dynamo.reset()
+    model, x = encoder(replace(SMALL, pattern=EVERYTHING)), tokens(2, 90)
+    counter = CompileCounterWithBackend("aot_eager")
+    found, expected = torch.compile(model, backend=counter)(x), model(x)
+    weights = list(model.parameters())
+    grads = [torch.autograd.grad(out.square().sum(), weights) for out in (found, expected)]
+    for one, other in zip((found, *grads[0]), (expected, *grads[1]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    assert counter.frame_count <= 2 + 2 * SMALL.layers

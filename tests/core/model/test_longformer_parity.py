@@ -7,7 +7,7 @@ from transformers import LongformerConfig, LongformerForMaskedLM, LongformerMode
 
 from core.errors import ConfigError
 from core.model.from_transformers import from_longformer
-from tests.core.model.parity import TINY, Batch, assert_same, batch
+from tests.core.model.parity import TINY, Batch, assert_drop_alike, assert_same, batch
 
 PAD = 1
 GLOBALS = {"none": (), "first": (0,), "scattered": (3, 40, 41, 88)}
@@ -25,7 +25,7 @@ def exact(monkeypatch):
 def longformer(windows: list[int] | int, dtype: torch.dtype, seed: int = 0, **kwargs):
     torch.manual_seed(seed)
     config = LongformerConfig(
-        **TINY, attention_window=windows, max_position_embeddings=200, pad_token_id=PAD, **kwargs
+        **TINY | kwargs, attention_window=windows, max_position_embeddings=200, pad_token_id=PAD
     )
     return LongformerModel(config, add_pooling_layer=False).to(dtype).train()
 
@@ -105,6 +105,12 @@ def test_a_model_keeps_its_mode_and_dropout():
     theirs.config.hidden_dropout_prob = 0.25
     assert from_longformer(theirs).training and from_longformer(theirs).dropout.p == 0.25
     assert not from_longformer(theirs.eval()).training
+
+
+def test_dropout_falls_where_theirs_does(exact):
+    theirs = longformer(16, torch.float64, hidden_dropout_prob=0.25)
+    given = batch(32, 0, PAD)
+    assert_drop_alike(from_longformer(theirs, (0,)), given, their_forward(theirs, given, (0,)))
 
 
 def test_what_is_no_longformer_encoder_is_refused():

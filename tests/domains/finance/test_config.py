@@ -24,7 +24,7 @@ from domains.finance.config import (
     parse_delay,
 )
 from domains.finance.schema import load_schema, named_schema, parse_schema, ready_schemas
-from domains.finance.views import keyed_config
+from domains.finance.views import beyond, keyed_config
 
 STATED = {
     "id": "i",
@@ -177,10 +177,20 @@ def test_attention_auto_turns_a_budget_into_a_radius(task, source) -> None:
     assert load.tokens == round(sum((c**2).sum() / c.sum() for c in counts) / 2)
 
     def fill(pattern):
-        return share_of_dense(pattern, load) / 0.3
+        return share_of_dense(pattern, load) / 0.15
 
     found, left_out = candidates(load.tokens, fill, objection=task.objection)
     assert [one.name for one in found] == ["window"]
     (_, radius), *_ = found[0].sizes
-    assert 0.2 < (2 * radius + 1) / load.tokens < 0.4
+    assert 0.1 < (2 * radius + 1) / load.tokens < 0.2
     assert all("expected kind window" in one.reason for one in left_out)
+
+
+def test_attention_auto_takes_no_radius_that_no_view_looks_at(task, source) -> None:
+    windows = [view.window for view in task.config.views]
+    longest = max(windows)
+    assert task.objection(Window(longest - 1)) is None
+    assert f"than its last {longest} events" in (task.objection(Window(longest)) or "")
+    assert task.objection(Dense()) is None
+    whole = replace(task.config.views[0], window=None)
+    assert beyond(Window(10_000), [whole]) is None
