@@ -74,10 +74,10 @@ def products(
     """out [B, H, N, D] and lse [B, H, N], at least float32; rows without a key are 0 and -inf."""
     heads, queries = k_BKMD.shape[1], q_BHND.shape[2]
     each = q_BHND.shape[1] // heads
-    by_head = q_BHND.unflatten(1, (heads, each)).flatten(2, 3)
-    scores = (by_head @ k_BKMD.mT).to(compute_dtype(q_BHND.dtype)).unflatten(
-        2, (each, queries)
-    ) * scale
+    # the smaller side is scaled, before the product: float16 ends at 65,504
+    q, k = (q_BHND * scale, k_BKMD) if queries < k_BKMD.shape[2] else (q_BHND, k_BKMD * scale)
+    by_head = q.unflatten(1, (heads, each)).flatten(2, 3)
+    scores = (by_head @ k.mT).to(compute_dtype(q.dtype)).unflatten(2, (each, queries))
     if mask_BNM is not None:
         scores = scores.masked_fill(~mask_BNM[:, None, None], -torch.inf)
     peak = scores.detach().amax(-1, keepdim=True)

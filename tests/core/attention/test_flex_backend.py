@@ -30,7 +30,7 @@ from core.attention import (
 from core.attention.backends import flex as backend
 from core.attention.plan import build_plan
 from core.attention.tiles import chosen, grids, rules
-from core.attention.tiles.few import Few
+from core.attention.tiles.few import Few, products
 from core.attention.tiles.grid import Grid
 from core.attention.tiles.grids import grids_of
 from core.attention.tiles.views import bucket
@@ -387,3 +387,15 @@ def test_grids_that_are_kept_have_a_budget(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(grids_of, "room", 1)
     grids_of(first, CPU)
     assert len(grids_of) == 1
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 40), (40, 3)])
+def test_products_of_large_numbers_fit_into_half_precision(n: int, m: int) -> None:
+    """The kernel beside them adds up in float32."""
+    q, k, v = (40 + x.detach().half() for x in inputs(n, m, dtype=torch.float32))
+    q, k = (torch.cat([x] * 16, -1) for x in (q, k))
+    assert bool((q @ k.mT).isinf().all())
+    out, lse = products(q, k, v, None, 1 / 8)
+    wide = products(*(x.double() for x in (q, k, v)), None, 1 / 8)
+    assert bool(out.isfinite().all())
+    torch.testing.assert_close(lse.double(), wide[1], rtol=2e-3, atol=0)
