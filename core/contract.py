@@ -301,6 +301,15 @@ class Domain(Protocol):
         has such a thing."""
         ...
 
+    def inputs(self, config: Any, input: Path) -> Mapping[str, Path] | None:
+        """What a folder or a glob holds, by names for the outputs, where each file is an input by
+        itself; None where `input` is one.
+
+        Raises:
+            ConfigError: nothing to score there, or two files whose outputs would have one name.
+        """
+        ...
+
     def task(self, config: Any) -> Task: ...
     def simulate(self, config: Any, out: Path) -> None:
         """Write the embedded default data into `out` as ordinary files."""

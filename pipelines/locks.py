@@ -42,6 +42,27 @@ def held(path: Path, refusal: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def held_folder(work: Path) -> Iterator[None]:
+    """Hold the folder in which an output is made; it is made where it is not there.
+
+    Raises:
+        LockHeldError: another process holds it.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    folder = os.open(work, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockHeldError(
+                f"{work}: another process is scoring to this output; wait for it"
+            ) from None
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
 def waited_for(path: Path) -> Iterator[None]:
     """Hold the lock file `path` for moments, after whoever holds it now."""
     with path.open("a") as lock:

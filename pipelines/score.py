@@ -9,61 +9,96 @@ temporary name and renamed. The same input and bundle give the same bytes on eve
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import functools
 import glob
 import json
 import logging
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from core.contract import Partition
-from core.errors import ConfigError, LockHeldError
+from core.errors import ConfigError
 from pipelines import build, cli, runs
 from pipelines.domains import load_domain
 from pipelines.engines import open_pool
 from pipelines.engines.job import PartWorker, ScoreJob, frames, part_file
 from pipelines.engines.pool import score_parts
+from pipelines.locks import held_folder
 from pipelines.log import about, stage
 from pipelines.registry import bundle_folder
+from pipelines.score_each import Known, score_each
+
+if TYPE_CHECKING:
+    from core.bundle import Bundle
+    from core.contract import Domain
 
 log = logging.getLogger("longstrand.score")
 
 
+@dataclass(frozen=True)
+class Model:
+    """What scores, as the command's configuration has it."""
+
+    bundle: Bundle
+    domain: Domain
+    settings: Any
+
+
 def score(config: DictConfig) -> dict[str, Any]:
-    """One input to one output; returns the summary."""
-    if config.input != "-":
-        return _score_input(config, _existing(config.input))
-    with _standard_input(Path(config.output)) as input:
-        return _score_input(config, input)
+    """One input to one output, or each file of a folder or glob to one in a folder; returns the
+    summary."""
+    input = None if config.input == "-" else _existing(config.input)
+    model = _model(config)
+    output = Path(config.output)
+    told = {
+        "command": "score",
+        "domain": model.domain.name,
+        "bundle": str(model.bundle.path),
+        "model_version": model.bundle.version,
+    }
+    if input is None:
+        with _standard_input(output) as input:
+            found = _scored(config, model, input, output, None)
+    elif (files := model.domain.inputs(model.settings, input)) is None:
+        found = _scored(config, model, input, output, None)
+    else:
+        found = score_each(files, output, functools.partial(_scored, config, model))
+    engine = {"engine": config.engine.kind, "workers": config.engine.workers}
+    return {**told, **found, "set_aside": found["rows"] - found["scored"], **engine}
 
 
-def _score_input(config: DictConfig, input: Path) -> dict[str, Any]:
+def _model(config: DictConfig) -> Model:
     from core.bundle import load_bundle
 
     build.tune_process(config.threads)
     bundle = load_bundle(bundle_folder(config.bundle, config.registry))
     domain = load_domain(bundle.domain)
     about(domain=domain.name)
-    settings = build.restored_config(domain, bundle.config, config.config)
-    output = Path(config.output)
+    return Model(bundle, domain, build.restored_config(domain, bundle.config, config.config))
+
+
+def _scored(
+    config: DictConfig, model: Model, input: Path, output: Path, known: Known | None
+) -> dict[str, Any]:
+    """What `Summary` has, partitions, and how many of them had been scored before; `known` of an
+    output that an earlier run may have finished."""
     if output.resolve() == input.resolve():
         raise ConfigError(f"output: {output} is the input; give it a name of its own")
     history = Path(config.history) if config.history else None
     with stage("open"):
-        source = domain.open(settings, "score", input=input, history=history)
-    scorer = domain.task(settings).scorer(bundle, source)
+        source = model.domain.open(model.settings, "score", input=input, history=history)
+    scorer = model.domain.task(model.settings).scorer(model.bundle, source)
     scorer.check(output)
     work = output.with_name(output.name + ".parts")
     job = ScoreJob(
-        bundle.path.resolve(),
-        settings,
+        model.bundle.path.resolve(),
+        model.settings,
         input.resolve(),
         history,
         Path.cwd(),
@@ -71,12 +106,14 @@ def _score_input(config: DictConfig, input: Path) -> dict[str, Any]:
         config.threads,
     )
     identity = {
-        "model_version": bundle.version,
+        "model_version": model.bundle.version,
         "input": source.fingerprint(),
-        "settings": repr(settings),
+        "settings": repr(model.settings),
         "threads": config.threads,
     }
-    with _held(work):
+    if known is not None and (before := known.summary(identity)) is not None:
+        return before
+    with held_folder(work):
         _keep_or_clear(work, identity)
         with stage("prepare") as done:
             parts = scorer.prepare(work)
@@ -85,18 +122,10 @@ def _score_input(config: DictConfig, input: Path) -> dict[str, Any]:
         with stage("write", partitions=len(parts)):
             summary = scorer.write(frames(work, parts), output)
         shutil.rmtree(work)
-    return {
-        "command": "score",
-        "domain": domain.name,
-        "bundle": str(bundle.path),
-        "model_version": bundle.version,
-        **asdict(summary),
-        "set_aside": summary.rows - summary.scored,
-        "partitions": len(parts),
-        "resumed": resumed,
-        "engine": config.engine.kind,
-        "workers": config.engine.workers,
-    }
+    found = {**asdict(summary), "partitions": len(parts), "resumed": resumed}
+    if known is not None:
+        known.keep(identity, found)
+    return found
 
 
 @contextlib.contextmanager
@@ -119,23 +148,6 @@ def _existing(name: str) -> Path:
             f"input: found nothing at {name}, expected a file, a folder or a quoted glob of files"
         )
     return Path(name)
-
-
-@contextlib.contextmanager
-def _held(work: Path) -> Iterator[None]:
-    """Hold the work folder; the kernel lets go when the process ends, however it ends."""
-    work.mkdir(parents=True, exist_ok=True)
-    folder = os.open(work, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockHeldError(
-                f"{work}: another process is scoring to this output; wait for it"
-            ) from None
-        yield
-    finally:
-        os.close(folder)
 
 
 def _keep_or_clear(work: Path, identity: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from core.attention.bounds import check_bounds
 from core.attention.heads import HeadPlan, split_heads
 from core.attention.learned import choose
 from core.attention.plan import Plan
+from core.attention.static import uncompiled
 from core.errors import ConfigError
 
 BACKENDS = ("auto", "reference", "cpu", "flex", "sdpa")
@@ -125,6 +126,7 @@ def attend_sources(
     earlier: Tensor | None = None,
     return_lse: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
+@uncompiled
 def attend_sources(
     q_BHND: Tensor,
     sources: Sequence[SourceTuple],

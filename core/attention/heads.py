@@ -15,6 +15,7 @@ from core.attention.algebra import Term, wider
 from core.attention.cost import Cost
 from core.attention.patterns import Pattern, pattern_from_dict, require_count
 from core.attention.plan import Plan
+from core.attention.static import uncompiled
 from core.errors import ConfigError
 
 Groups = tuple[tuple[Pattern, int], ...]
@@ -75,6 +76,7 @@ class HeadGroups(Pattern):
         """The heads of keys [first, last) of each group."""
         return list(pairwise(accumulate((count for _, count in self.groups), initial=0)))
 
+    @uncompiled
     def plan(self, q: range, kv: range, block: int | None = None) -> HeadPlan:
         return HeadPlan(self, tuple(pattern.plan(q, kv, block) for pattern, _ in self.groups))
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.attention.algebra import Base, Term, any_allowed, intersect, unite, wider, within
+from core.attention.static import uncompiled
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Pattern(ABC):
             reach = wider(reach, term.reach())
         return reach
 
+    @uncompiled
     def plan(self, q: range, kv: range, block: int | None = None) -> Plan:
         """The cached plan for queries at positions `q` and keys at positions `kv`.
 

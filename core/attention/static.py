@@ -1,15 +1,38 @@
-"""What `torch.export` may know. Plans are data, not computation: what depends on lengths alone is
-made outside of a trace, and what the data decide is no more than shapes inside."""
+"""What `torch.export` and `torch.compile` may know. Plans are data, not computation: what depends
+on lengths alone is made outside of a trace, and what the data decide is no more than shapes
+inside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo  # imports the compiler when it is called, not before
 from torch._subclasses.fake_tensor import is_fake
 from torch.utils._python_dispatch import _disable_current_modes
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Where `torch.compile` meets it, its graph ends and goes on behind.
+
+    Followed inside, it would build plans anew in each call and stumble over what they hold.
+    """
+    hidden: Callable[P, R] = _disable_dynamo(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_dynamo_compiling():
+            return hidden(*args, **kwargs)
+        return function(*args, **kwargs)  # the other imports the compiler, which takes a second
+
+    return call
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from core.fused.compiling import compiled, helper
 from core.fused.forward import exponential, restrict
 from core.fused.lanes import (
     WIDE,
+    fma,
     load_wide,
     multiply,
+    splat_wide,
     store,
     subtract,
 )
@@ -48,7 +50,8 @@ def backward(q, k, v, out, lse, grad, dq, dk, dv, blocks, scale, first, last):
             across(slopes, at, width, one, slope)
             _rows(asks, at, width, scale, ask_rows)
             _rows(slopes, at, width, one, slope_rows)
-            _levels(outs, levels, row, at, width, slope_rows, level)
+            across(outs, at, width, one, sums)
+            _levels(levels, row, sums, slope, width, level)
             sums[:] = 0
             for slot in range(blocks.first.shape[2]):
                 begin, j, stop, whole = slot_of(blocks, g, c, tile, slot, len(q), keys, edges)
@@ -97,15 +100,20 @@ def _rows(rows, at, width, by, into):
 
 
 @helper
-def _levels(outs, levels, row, at, width, slopes, level):
-    """Log-sum-exps, then the mean slope of each row [2, TILE]."""
+def _levels(levels, row, outs, slopes, width, level):
+    """Log-sum-exps, then the mean slope of each row [2, TILE]: of outputs and slopes [D, TILE].
+
+    It is summed as `products` sums the slopes of weights, so that both are one number where a row
+    has one key, or one that outweighs all others: their difference is what counts.
+    """
     for r in range(TILE):
         level[r] = levels[row[r]] if row[r] >= 0 else np.inf
-        mean = np.float32(0)
-        if row[r] >= 0:
-            for d in range(width):
-                mean += outs[at[r] + d] * slopes[r * width + d]
-        level[TILE + r] = mean
+    for half in range(0, TILE, WIDE):
+        mean = splat_wide(np.float32(0))
+        for d in range(width):
+            place = d * TILE + half
+            mean = fma(load_wide(outs, place), load_wide(slopes, place), mean)
+        store(level, TILE + half, mean)
 
 
 @helper

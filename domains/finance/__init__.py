@@ -60,6 +60,9 @@ class FinanceDomain:
             return TransactionSource(Path(input), schema, until, needs_label)
         return TransactionFiles(Path(input), schema, history)
 
+    def inputs(self, config: FinanceConfig, input: Path) -> None:
+        """Transactions of a folder or a glob are one stream."""
+
     def task(self, config: FinanceConfig) -> FraudTask:
         from domains.finance.surprise import SurpriseTask
         from domains.finance.task import FraudTask

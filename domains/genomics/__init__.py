@@ -59,6 +59,12 @@ class GenomicsDomain:
             raise ConfigError("input: found none, expected the variants to score")
         return VariantFile(config, Path(input))
 
+    def inputs(self, config: GenomicsConfig, input: Path) -> Mapping[str, Path] | None:
+        """The VCF files of a folder, or those that a glob names, such as one a chromosome."""
+        from domains.genomics.variant_folder import variant_files
+
+        return None if config.scoring.saturate is not None else variant_files(input)
+
     def task(self, config: GenomicsConfig) -> EffectTask | MaskedTask:
         from domains.genomics.difference import DifferenceTask
         from domains.genomics.effect import EffectTask

@@ -3,7 +3,6 @@ allele judged."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -53,18 +52,13 @@ class VariantFile:
     substitution of the FASTA `path`.
 
     Raises:
-        ConfigError: a folder or pattern, no such file, empty, damaged, nothing with variants in it,
+        ConfigError: a folder, no such file, empty, damaged, nothing with variants in it,
             or a REF column that is of another assembly than the FASTA.
     """
 
     def __init__(self, config: GenomicsConfig, path: Path) -> None:
-        if path.is_dir() or (glob.has_magic(str(path)) and not path.exists()):
-            files = f"{path}/*.vcf.gz" if path.is_dir() else path
-            raise ConfigError(
-                f"{path}: is {'a folder' if path.is_dir() else 'a pattern'}, expected one file a "
-                f"run; score its files one by one (for f in {files}; do ... input=$f ...; done), "
-                f"or join them first: bcftools concat -Oz -o all.vcf.gz {files}"
-            )
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a folder, expected the FASTA to saturate, one a run")
         self.config, self.path = config, path
         self._read: tuple[int, Iterator[bytes]] | None = None
         self._shared: dict[str, np.ndarray] | None = None

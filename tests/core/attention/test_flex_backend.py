@@ -335,3 +335,23 @@ def test_one_kernel_joins_findings_of_all_lengths() -> None:
         grads = (torch.autograd.grad(out.square().sum(), x) for out, _ in (joined, merged))
         torch.testing.assert_close(*grads)
     assert counter.frame_count == 1
+
+
+def test_a_compiled_module_around_it_leaves_its_kernel_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counter = compiled_frames(monkeypatch)
+    around = CompileCounterWithBackend("eager")
+    q, k, v = inputs(300, dtype=torch.float32)
+    plan = longformer(12, (0, 20)).plan(range(300), range(300))
+
+    @torch.compile(backend=around)
+    def module(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attend(q.sin(), k, v, plan, backend="flex").cos()
+
+    with torch.no_grad():
+        for _ in range(2):
+            found = module(q, k, v)
+        expected = attend(q.sin(), k, v, plan, backend="reference").cos()
+    assert_same([found], [expected], 1e-5)
+    assert counter.frame_count == 1 and around.frame_count == 2

@@ -197,6 +197,18 @@ def test_rows_left_over_by_a_cut_keep_their_bounds(monkeypatch: pytest.MonkeyPat
     assert_same([x.double() for x in ours], theirs, 5e-5)
 
 
+@pytest.mark.parametrize("size", [16, 40, 64])
+def test_a_row_with_one_key_sends_queries_and_keys_no_gradient(size: int) -> None:
+    """Whatever the scores: the slope of its weight and the mean of all are one number."""
+    at = torch.arange(N)
+    bounds = torch.stack((at, at + 1), -1)[None].int()
+    given = list(inputs(N, dtype=torch.float32, size=size))
+    out = attend(*given, Window(20).plan(range(N), range(N)), bounds)
+    dq, dk, _ = gradients(out, given)
+    assert torch.equal(out, given[2])
+    assert bool((dq == 0).all()) and bool((dk == 0).all())
+
+
 _GENERIC = """
 import torch
 from core.attention import attend, bigbird

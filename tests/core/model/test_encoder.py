@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from core.attention import (
     Causal,
@@ -297,3 +299,16 @@ def test_tokens_and_positions_that_do_not_fit_are_refused(
     given = None if positions is None else torch.zeros(positions)
     with pytest.raises(ConfigError, match=said):
         encoder(torch.zeros(tokens), positions=given)
+
+
+def test_a_compiled_encoder_gives_the_same_numbers_and_gradients() -> None:
+    """Attention stays as it is, between a few graphs."""
+    torch._dynamo.reset()
+    model, x = encoder(replace(SMALL, pattern=EVERYTHING)), tokens(2, 90)
+    counter = CompileCounterWithBackend("aot_eager")
+    found, expected = torch.compile(model, backend=counter)(x), model(x)
+    weights = list(model.parameters())
+    grads = [torch.autograd.grad(out.square().sum(), weights) for out in (found, expected)]
+    for one, other in zip((found, *grads[0]), (expected, *grads[1]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    assert counter.frame_count <= 2 + 2 * SMALL.layers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 from pathlib import Path
 from typing import Any
 
@@ -218,22 +217,3 @@ def test_standard_input_is_scored_as_the_file_is(
     assert summary["scored"] == 3
     assert (tmp_path / "pipe.vcf").read_bytes() == (tmp_path / "file.vcf").read_bytes()
     assert {p.name for p in tmp_path.iterdir()} == {"g.fa", "v.vcf", "file.vcf", "pipe.vcf"}
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ("", r"is a folder, expected one file a run.*bcftools concat"),
-        ("chr*.vcf", r"is a pattern, expected one file a run.*bcftools concat .*/chr\*\.vcf"),
-        ("X*.vcf", r"input: found nothing at .*/X\*\.vcf"),
-    ],
-)
-def test_a_folder_or_pattern_is_refused_with_the_way_to_score_its_files(
-    tmp_path: Path, bundle: Path, given: str, told: str
-) -> None:
-    (tmp_path / "in").mkdir()
-    for name in ("chr1.vcf", "chr2.vcf"):
-        (tmp_path / "in" / name).write_text(HEADER + COLUMNS + _record(1, "A", "C"))
-    summary = run_score(bundle, tmp_path / "in" / given, tmp_path / "out.vcf")
-    assert summary["exit_code"] == 2 and re.search(told, summary["error"])
-    assert {p.name for p in tmp_path.iterdir()} == {"in"}

@@ -43,6 +43,9 @@ class ToyDomain:
 
         return ToySource(input if input is not None else Path(config.data.path))
 
+    def inputs(self, config: ToyConfig, input: Path) -> None:
+        """Each is one file."""
+
     def task(self, config: ToyConfig) -> Any:
         from domains.toy.task import ToyTask
 
