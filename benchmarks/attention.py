@@ -18,7 +18,7 @@ its own.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -34,12 +34,14 @@ from benchmarks.passes import HEADS, SIZE, Inputs, attends, run_once
 from benchmarks.patterns import patterns
 from benchmarks.results import chosen, folder, machine, start, table, usable, write
 from core.attention import Plan
+from core.errors import ConfigError
 
 LENGTHS = tuple(1024 << power for power in range(7))
 DENSE_BACKWARD, REPEATS, BUDGET = 16384, 5, 60.0
 TOKENS, CALLS = 131072, 5  # of a pass on a GPU, and passes in a row there
 PEAKS = 16384  # `benchmarks.memory` goes on from there
 PASSES = ("forward", "forward+backward")
+NO_KERNEL = ("No available kernel", "No viable backend")  # how torch's errors begin there
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COLUMNS = (
     "pattern", "n", "batch", "dtype", "pass", "seconds", "dense_seconds", "speedup", "eta",
@@ -108,10 +110,26 @@ def best_dense(
     elif dtype == torch.bfloat16:
         ways["float32 after conversion"] = dense_converted
     given = Inputs.of(n, dtype, device, batch)
-    calls = {name: _call(given, way, train) for name, way in ways.items()}
+    calls = available({name: _call(given, way, train) for name, way in ways.items()})
+    if not calls:
+        raise ConfigError(f"dtypes: got {dtype}, for which this GPU has none of {[*ways]}")
     timed = interleaved(calls, 3, calls=1 if device == "cpu" else CALLS)
-    name = min(ways, key=lambda way: statistics.median(timed[way]))
+    name = min(calls, key=lambda way: statistics.median(timed[way]))
     return name, ways[name]
+
+
+def available(calls: Mapping[str, Callable[[], None]]) -> dict[str, Callable[[], None]]:
+    """Those whose kernel torch has for this GPU and these inputs."""
+    found: dict[str, Callable[[], None]] = {}
+    for name, call in calls.items():
+        try:
+            call()
+        except RuntimeError as error:
+            if not str(error).startswith(NO_KERNEL):
+                raise
+            continue
+        found[name] = call
+    return found
 
 
 def rows_of(settings: Settings, n: int, dtype: str, peaks: PeakMemory) -> Iterator[Row]:

@@ -148,6 +148,8 @@ class PostNormLayer(nn.Module):
 class PostNormAttention(nn.Module):
     """Multi-head self-attention without positions of its own; see `PostNormConfig`."""
 
+    at: Tensor
+
     def __init__(self, config: PostNormConfig) -> None:
         super().__init__()
         dim = config.dim
@@ -158,13 +160,15 @@ class PostNormAttention(nn.Module):
         if self.global_tokens:
             self.global_query = nn.Linear(dim, dim, bias=config.bias)
             self.global_key_value = nn.Linear(dim, 2 * dim, bias=config.bias)
+            # where they are, on the model's device: sent in each call a GPU would be waited for
+            self.register_buffer("at", torch.tensor(self.global_tokens), persistent=False)
 
     def forward(self, x_BND: Tensor, plan: Plan | HeadPlan, bounds: Tensor | None) -> Tensor:
         q_BHND, k_BHND, v_BHND = self._split(self.project_in(x_BND), 3)
         out_BHND = attend(q_BHND, k_BHND, v_BHND, plan, bounds, backend=self.backend)
         if self.global_tokens:
-            at = torch.tensor(self.global_tokens, device=x_BND.device)
-            out_BHND = out_BHND.index_copy(2, at, self._global_rows(x_BND, at, bounds))
+            rows_BHGD = self._global_rows(x_BND, self.at, bounds)
+            out_BHND = out_BHND.index_copy(2, self.at, rows_BHGD)
         return self.project_out(out_BHND.transpose(1, 2).flatten(2))
 
     def _global_rows(self, x_BND: Tensor, at: Tensor, bounds: Tensor | None) -> Tensor:

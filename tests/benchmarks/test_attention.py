@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn.attention import SDPBackend
 
 from benchmarks import attention, layer, memory
 from benchmarks.patterns import patterns
@@ -61,3 +63,17 @@ def test_the_patterns_see_about_as_many_keys() -> None:
     for name, pattern in patterns(n).items():
         seen = pattern.plan(range(n), range(n)).pairs() / n
         assert name == "sparse_transformer" or 400 < seen < 850, (name, seen)
+
+
+def test_a_gpu_without_a_kernel_is_timed_by_the_others() -> None:
+    q = torch.zeros(1, 1, 4, 8)
+
+    def cudnn() -> None:
+        attention.dense_by(SDPBackend.CUDNN_ATTENTION)(q, q, q)  # which a CPU doesn't have
+
+    def broken() -> None:
+        raise RuntimeError("out of memory")
+
+    assert list(attention.available({"plain": lambda: None, "cudnn": cudnn})) == ["plain"]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        attention.available({"broken": broken})

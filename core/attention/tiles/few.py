@@ -50,6 +50,11 @@ class Few:
         mask = self._mask(None)
         return None if bool(mask.all()) else mask
 
+    def size(self) -> int:
+        """Bytes of its mask."""
+        rows = self.queries if self.rows is None else len(self.rows)
+        return rows * (self.keys if self.cols is None else len(self.cols))
+
     def _mask(self, bounds_BN2: Tensor | None) -> Tensor:
         """bool [B or 1, N, M]."""
         every = torch.arange(max(self.queries, self.keys), device=self.scope.device)

@@ -75,6 +75,12 @@ class Grid(Generic[V]):
             self._mask_mod_within(bounds_BN2),
         )
 
+    def size(self) -> int:
+        """Bytes, with the lists of `mask`: two numbers a place, of partial and of full blocks."""
+        places = self.seen.index.numel() + self.seen_by.index.numel()
+        own = self.seen.index.element_size() + self.seen.full.element_size()
+        return self.row_FQ.nbytes + self.col_FK.nbytes + places * (own + 8)
+
     def _lengths(self) -> tuple[int, int]:
         return self.row_FQ.shape[1], self.col_FK.shape[1]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -24,6 +23,7 @@ from core.attention.static import outside_tracing
 from core.attention.steps import Strided
 from core.attention.tiles.few import FEW, PAIRS, Few
 from core.attention.tiles.grid import Grid, grid
+from core.attention.tiles.kept import Kept
 from core.attention.tiles.rules import Scope, marks, term_rule, union, without
 from core.attention.tiles.terms import Sides, column_marks, inside, near, term_tiles
 from core.attention.tiles.tiles import BLOCK, Tiles, united
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 WALK = 32  # blocks of keys above which global rows have a grid of their own
 _STRETCH = 16  # blocks of keys of one stretch there
+MOST, ROOM = 512, 1 << 30  # plans of 12 layers of 12 heads and more, and bytes of their grids
 _MEMBERS = 8  # members of a residue class below which a stride is cheaper in index order
 
 
@@ -48,8 +49,7 @@ class Grids(NamedTuple):
     length: int
 
 
-@lru_cache(maxsize=32)
-def grids_of(plan: Plan, device: torch.device) -> Grids:
+def _grids_of(plan: Plan, device: torch.device) -> Grids:
     with outside_tracing():
         q, kv = (range(at.start, at.start + bucket(len(at))) for at in (plan.q, plan.kv))
         scope = Scope(q, kv, device)
@@ -65,6 +65,14 @@ def grids_of(plan: Plan, device: torch.device) -> Grids:
         for at, term in enumerate(strided):
             found.append(_in_class(plan, term, [*ordered, *strided[:at]], scope))
         return Grids(tuple(found), columns, rows, len(q))
+
+
+def _size(grids: Grids) -> int:
+    found = (*grids.merged, grids.columns, grids.rows)
+    return sum(grid.size() for grid in found if grid is not None)
+
+
+grids_of = Kept(_grids_of, _size, MOST, ROOM)
 
 
 def _in_classes(term: Term, keys: int) -> bool:

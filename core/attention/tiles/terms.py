@@ -92,7 +92,9 @@ def _candidates(term: Term, sides: Sides, rows: bool, columns: bool) -> Iterator
         case Fixed(step, _):
             first = sides.i0 // step * step
             own = _intervals(sides, sides.all_rows(), first, sides.i1 // step * step + step - 1)
-            yield own._replace(full=_same_block(own, sides, step))
+            # the last tile may end before the own block begins
+            same = sides.i0[own.rows] // step == sides.j0[own.cols] // step
+            yield own._replace(full=same & _same_block(own, sides, step))
         case LogSparse():
             farthest = max(sides.q.stop, sides.kv.stop) - min(sides.q.start, sides.kv.start)
             powers = base.powers(farthest)
@@ -179,7 +181,7 @@ def _span(start: Tensor, size: int, positions: range, block: int) -> tuple[Tenso
 
 
 def _same_block(tiles: Tiles, sides: Sides, size: int) -> Tensor:
-    """Whether a tile's queries all lie in one block of `size`, and its keys too."""
+    """Whether a tile's queries all lie in one block of `size`, and its keys all in one."""
     ends = ((sides.i0, sides.i1, tiles.rows), (sides.j0, sides.j1, tiles.cols))
     rows, cols = (first[at] // size == last[at] // size for first, last, at in ends)
     return rows & cols

@@ -22,24 +22,29 @@ def test_flex_with_the_mask_of_a_plan_equals_the_reference(name: str) -> None:
     torch.testing.assert_close(found[some], expected[some], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("n", [17, 128, 300])
+RANGES = [*((range(n), range(n)) for n in (17, 128, 300)), (range(8, 172), range(161))]
+
+
+@pytest.mark.parametrize(("q", "kv"), RANGES)
 @pytest.mark.parametrize("name", list(PATTERNS))
-def test_lists_hold_every_block_with_a_pair_and_full_blocks_are_full(name: str, n: int) -> None:
+def test_lists_hold_every_block_with_a_pair_and_full_blocks_are_full(
+    name: str, q: range, kv: range
+) -> None:
     """A compiled flex skips what is not listed and masks nothing of full blocks."""
     block, pattern = 16, PATTERNS[name]
-    mask = pattern.plan(range(n), range(n), 8).to_block_mask(block)
-    at = torch.arange(n)
-    allowed = pattern.allowed(at[:, None], at[None])
-    pad = -n % block
-    cells = -(-n // block)
+    mask = pattern.plan(q, kv, 8).to_block_mask(block)
+    i, j = torch.arange(q.start, q.stop), torch.arange(kv.start, kv.stop)
+    allowed = pattern.allowed(i[:, None], j[None])
+    rows, cols = (-(-len(some) // block) for some in (q, kv))
+    pad = (0, cols * block - len(kv), 0, rows * block - len(q))
 
     def per_block(fill: bool) -> torch.Tensor:
-        grid = F.pad(allowed, (0, pad, 0, pad), value=fill).view(cells, block, cells, block)
+        grid = F.pad(allowed, pad, value=fill).view(rows, block, cols, block)
         return grid.transpose(1, 2).flatten(2)
 
     def listed(count: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        found = torch.zeros(cells, cells, dtype=torch.bool)
-        for row in range(cells):
+        found = torch.zeros(rows, cols, dtype=torch.bool)
+        for row in range(rows):
             found[row, index[0, 0, row, : int(count[0, 0, row])].long()] = True
         return found
 

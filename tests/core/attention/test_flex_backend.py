@@ -355,3 +355,35 @@ def test_a_compiled_module_around_it_leaves_its_kernel_compiled(
         expected = attend(q.sin(), k, v, plan, backend="reference").cos()
     assert_same([found], [expected], 1e-5)
     assert counter.frame_count == 1 and around.frame_count == 2
+
+
+def test_grids_of_many_layers_and_heads_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a BigBird from transformers: each head of each layer has drawn its own blocks."""
+    made: list[object] = []
+    make = grids_of.function
+    monkeypatch.setattr(grids_of, "function", lambda *at: made.append(at) or make(*at))
+    grids_of.cache_clear()
+    plans = [Random(1, seed=seed).plan(range(130), range(130)) for seed in range(144)]
+    for _ in range(2):
+        for plan in plans:
+            grids_of(plan, CPU)
+    assert len(made) == len(grids_of) == 144
+
+
+def test_grids_that_are_kept_have_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    grids_of.cache_clear()
+    (first, *_, last) = [Window(3).plan(range(n), range(n)) for n in range(200, 210)]
+    one = grids._size(grids_of(first, CPU))
+    monkeypatch.setattr(grids_of, "room", 3 * one)
+    for n in range(200, 210):
+        grids_of(Window(3).plan(range(n), range(n)), CPU)
+    kept = grids_of(last, CPU)
+    assert len(grids_of) == 3 and grids_of(last, CPU) is kept
+    (grid,) = kept.merged
+    mask = grid.mask(None)
+    lists = (mask.kv_indices, mask.full_kv_indices, mask.q_indices, mask.full_q_indices)
+    held = sum(x.nbytes for x in lists if x is not None)
+    assert held <= grid.size() - grid.row_FQ.nbytes - grid.col_FK.nbytes <= 2 * held
+    monkeypatch.setattr(grids_of, "room", 1)
+    grids_of(first, CPU)
+    assert len(grids_of) == 1

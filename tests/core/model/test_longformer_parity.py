@@ -107,6 +107,12 @@ def test_a_model_keeps_its_mode_and_dropout():
     assert not from_longformer(theirs.eval()).training
 
 
+def test_places_of_global_tokens_are_on_the_model_s_device_and_in_no_file():
+    ours = from_longformer(longformer(16, torch.float32), (0, 3))
+    assert not any(name.endswith("at") for name in ours.state_dict())
+    assert {buffer.device.type for buffer in ours.to("meta").buffers()} == {"meta"}
+
+
 def test_dropout_falls_where_theirs_does(exact):
     theirs = longformer(16, torch.float64, hidden_dropout_prob=0.25)
     given = batch(32, 0, PAD)
