@@ -111,7 +111,7 @@ def encoder(config: DictConfig, attends: Pattern) -> EncoderConfig:
     from core.model.encoder import EncoderConfig
 
     m = config.model
-    if m.dim % m.heads:
+    if m.heads > 0 and m.dim % m.heads:
         raise ConfigError(f"model.dim={m.dim} must be a multiple of model.heads={m.heads}")
     return EncoderConfig(
         dim=m.dim,

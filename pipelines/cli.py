@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -85,6 +86,7 @@ def _guarded(command: Command, config: DictConfig, name: str) -> None:
         logging.getLogger().setLevel(logging.WARNING)
     try:
         _refuse_missing(config)
+        _refuse_unknown(config)
         directory = OmegaConf.select(config, "prom")
         prom.check(directory)
         summary, code = command(config), 0
@@ -147,6 +149,24 @@ def _refuse_missing(config: DictConfig) -> None:
         raise ConfigError(
             f"missing: {', '.join(f'{key}=...' for key in missing)}; --help says more"
         )
+
+
+def _refuse_unknown(config: DictConfig, where: str = "") -> None:
+    """Settings that nothing reads: Hydra takes any that begins with a plus."""
+    kind = OmegaConf.get_type(config)
+    if is_dataclass(kind):
+        read = {field.name for field in fields(kind)}
+        for name in sorted(str(key) for key in set(config) - read):
+            raise ConfigError(
+                f"{where}{name}: found a setting that nothing reads, expected one of "
+                f"{', '.join(sorted(read))}"
+            )
+    for name in config:
+        if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, str(name)):
+            continue
+        child = config[name]
+        if isinstance(child, DictConfig):
+            _refuse_unknown(child, f"{where}{name}.")
 
 
 def job_suffix() -> str:

@@ -70,6 +70,9 @@ class Pattern(ABC):
             q, kv: absolute positions, step 1; `kv` may start after 0 in a stream.
             block: rows a block of the sliding window; changes speed, never the result. Each
                 backend takes the size that suits it where None.
+
+        Raises:
+            ConfigError: no ranges, ranges with a step or below 0, a block below 1.
         """
         from core.attention.plan import build_plan
 

@@ -110,8 +110,10 @@ class Plan:
         speeds that are measured once a process, in a few seconds.
 
         Raises:
-            ConfigError: a device that isn't there, or has no sparse backend.
+            ConfigError: a device that isn't there, or has no sparse backend; a count below 1.
         """
+        for name, value in (("size", size), ("heads", heads), ("batch", batch)):
+            require_count("cost", name, value, 1)
         counted = count(self.parts, size, heads, batch, dtype)
         if device is None:
             return counted
@@ -133,6 +135,8 @@ class Plan:
 @lru_cache(maxsize=_CACHED)
 def build_plan(pattern: Pattern, q: range, kv: range, block: int | None) -> Plan:
     """See `Pattern.plan`. Raises ConfigError for ranges with a step, or a block below 1."""
+    if not (isinstance(q, range) and isinstance(kv, range)):
+        raise ConfigError(f"plan: got q {q!r} and kv {kv!r}, expected ranges, such as range(111)")
     if q.step != 1 or kv.step != 1 or q.start < 0 or kv.start < 0:
         raise ConfigError(f"plan: got q {q} and kv {kv}, expected ranges from 0 on with step 1")
     if block is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ class Global(BasePattern):
     positions: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.positions, Iterable):
+            raise ConfigError(f"Global: got {self.positions!r}, expected positions, such as (0,)")
         object.__setattr__(self, "positions", tuple(sorted(set(self.positions))))
         if not self.positions:
             raise ConfigError("Global: got no positions, expected at least one")

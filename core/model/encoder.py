@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from math import inf
 from typing import Any
 
 import torch
@@ -58,8 +59,12 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         for name in ("dim", "layers", "heads", "ffn", "block"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name}: got {value}, expected at least 1")
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ConfigError(f"{name}: got {value!r}, expected an integer of at least 1")
+        if not 0 < self.rotary_base < inf:
+            raise ConfigError(f"rotary_base: got {self.rotary_base}, expected a number above 0")
+        if not isinstance(self.pattern, Pattern):
+            raise ConfigError(f"pattern: got {self.pattern!r}, expected one such as Window(64)")
         keys = self.heads if self.kv_heads is None else self.kv_heads
         check_heads(self.dim, self.heads, keys)
         if isinstance(self.pattern, HeadGroups) and self.pattern.kv_heads != keys:
@@ -127,8 +132,10 @@ class SparseEncoder(nn.Module):
                 pattern always goes by index in the tensor.
 
         Raises:
-            ConfigError: padding of another shape or dtype, or with a gap between real tokens.
+            ConfigError: tokens or positions of another shape; padding of another shape or dtype,
+                or with a gap between real tokens.
         """
+        self._check_shapes(x_BND, positions)
         n = x_BND.shape[1]
         plan = self.config.pattern.plan(range(n), range(n), self.config.block)
         bounds = None if padding is None else real_span(padding, x_BND)
@@ -141,3 +148,13 @@ class SparseEncoder(nn.Module):
             else:
                 x_BND = block(x_BND, plan, positions, bounds)
         return self.norm(x_BND)
+
+    def _check_shapes(self, x_BND: Tensor, positions: Tensor | None) -> None:
+        found, dim = tuple(x_BND.shape), self.config.dim
+        if len(found) != 3 or found[2] != dim:
+            raise ConfigError(f"tokens: got shape {found}, expected [batch, tokens, {dim}]")
+        batch, n, _ = found
+        if positions is not None and tuple(positions.shape) not in ((n,), (batch, n)):
+            raise ConfigError(
+                f"positions: got shape {tuple(positions.shape)}, expected [{n}] or [{batch}, {n}]"
+            )

@@ -91,6 +91,24 @@ def test_a_bad_value_is_refused_before_any_run_folder_exists(command: Run, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "override, said",
+    [
+        ("model.heads=0", "heads: got 0, expected an integer of at least 1"),
+        ("+model.foo=3", "model.foo: found a setting that nothing reads, expected one of activ"),
+        ("++attention.foo=3", "attention.foo: found a setting that nothing reads"),
+        ("+foo=3", "foo: found a setting that nothing reads"),
+    ],
+)
+def test_settings_without_effect_or_heads_are_refused(
+    command: Run, tmp_path, override: str, said: str
+) -> None:
+    outcome = command("train", "domain=toy", override)
+    assert outcome.code == 2
+    assert said in outcome.summary["error"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_arguments_are_named(command: Run) -> None:
     outcome = command("score", "input=a.csv")
     assert outcome.code == 2

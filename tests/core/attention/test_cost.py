@@ -71,3 +71,11 @@ def test_tiles_look_at_every_pair_of_a_tiled_part(name: str) -> None:
 def test_seconds_of_a_device_without_a_sparse_backend_are_refused() -> None:
     with pytest.raises(ConfigError, match="device"):
         Window(4).plan(range(9), range(9)).cost(16, device="tpu")
+
+
+@pytest.mark.parametrize("counts", [{"size": 0}, {"size": -4}, {"heads": 0}, {"batch": 0}])
+def test_a_cost_of_nothing_is_refused(counts: dict[str, int]) -> None:
+    (name,) = counts
+    plan = Window(8).plan(range(111), range(111))
+    with pytest.raises(ConfigError, match=f"cost: got {name} {counts[name]}"):
+        plan.cost(**{"size": 16, **counts})

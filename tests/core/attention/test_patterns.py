@@ -281,3 +281,10 @@ def test_what_cannot_be_read_or_combined_is_refused() -> None:
     ):
         with pytest.raises(ConfigError, match="expected"):
             wrong()
+
+
+def test_numbers_where_ranges_or_lists_belong_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"plan: got q 10 and kv 10, expected ranges"):
+        Window(3).plan(10, 10)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"Global: got 0, expected positions, such as \(0,\)"):
+        Global(0)  # type: ignore[arg-type]

@@ -269,6 +269,38 @@ def test_an_exported_encoder_of_wide_layers_takes_any_number_of_sequences(activa
         torch.testing.assert_close(program.module()(x), model(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"layers": 2.5}, r"layers: got 2\.5, expected an integer"),
+        ({"rotary_base": 0.0}, r"rotary_base: got 0\.0, expected a number above 0"),
+        ({"rotary_base": float("nan")}, "rotary_base: got nan"),
+        ({"pattern": "window"}, "pattern: got 'window', expected one such as"),
+    ],
+)
+def test_an_encoder_that_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        EncoderConfig(**options)
+
+
+@pytest.mark.parametrize(
+    "tokens, positions, said",
+    [
+        ((2, 50), None, r"tokens: got shape \(2, 50\), expected \[batch, tokens, 32\]"),
+        ((2, 50, 16), None, r"tokens: got shape \(2, 50, 16\), expected"),
+        ((2, 50, 32), (49,), r"positions: got shape \(49,\), expected \[50\] or \[2, 50\]"),
+        ((1, 50, 32), (2, 50), r"positions: got shape \(2, 50\), expected \[50\] or \[1, 50\]"),
+    ],
+)
+def test_tokens_and_positions_that_do_not_fit_are_refused(
+    tokens: tuple[int, ...], positions: tuple[int, ...] | None, said: str
+) -> None:
+    encoder = SparseEncoder(EncoderConfig(dim=32, layers=1))
+    given = None if positions is None else torch.zeros(positions)
+    with pytest.raises(ConfigError, match=said):
+        encoder(torch.zeros(tokens), positions=given)
+
+
 def test_a_compiled_encoder_gives_the_same_numbers_and_gradients() -> None:
     """Attention stays as it is, between a few graphs."""
     torch._dynamo.reset()
