@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks import encoder_contests
 from benchmarks.encoder_contests import CONTESTS, LINEAR, QUICK, Contest, Size
 from benchmarks.measure import interleaved
 from benchmarks.results import folder, machine, start, table, usable, write
@@ -49,7 +50,7 @@ class Settings:
 def measured(settings: Settings, size: Size) -> list[dict[str, Any]]:
     """The rows of all contests, each in processes of its own, as the large ones take gigabytes."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([__spec__.name])
+    server.set_forkserver_preload([encoder_contests.__name__])
     rows: list[dict[str, Any]] = []
     for kind, n in size.contests():
         for memory in (PLAIN, KEPT) if settings.device == "cpu" else (PLAIN,):
