@@ -25,8 +25,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.bundle_files import FILES, bundle_version, file_sum, verify_bundle
+from core.bundle_files import FILES, bundle_version, verify_bundle
 from core.calibration import Calibration
+from core.digest import sha256
 from core.errors import ConfigError
 from core.model.encoder import EncoderConfig
 
@@ -200,7 +201,7 @@ def write_bundle(
     _write_json(temporary / "metrics.json", list(metrics))
     _write_json(temporary / "reference.json", list(reference))
     (temporary / "MODEL_CARD.md").write_text(model_card)
-    sums = "".join(f"{file_sum(temporary / name)}  {name}\n" for name in FILES)
+    sums = "".join(f"{sha256(temporary / name)}  {name}\n" for name in FILES)
     (temporary / "SHA256SUMS").write_text(sums)
     shutil.rmtree(path, ignore_errors=True)
     os.replace(temporary, path)

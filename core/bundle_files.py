@@ -3,9 +3,9 @@ can look after bundles without either."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from core.digest import sha256
 from core.errors import ConfigError
 
 FILES = (
@@ -21,7 +21,7 @@ FILES = (
 
 def bundle_version(path: Path) -> str:
     """Head of the SHA-256 of SHA256SUMS: it changes whenever any byte of the bundle does."""
-    return file_sum(path / "SHA256SUMS")[:12]
+    return sha256(path / "SHA256SUMS")[:12]
 
 
 def verify_bundle(path: Path) -> None:
@@ -46,18 +46,9 @@ def verify_bundle(path: Path) -> None:
             "copy the whole folder again from where it was trained"
         )
     for name, expected in listed.items():
-        found = file_sum(path / name)
+        found = sha256(path / name)
         if found != expected:
             raise ConfigError(
                 f"{path / name}: SHA-256 {found[:12]}..., SHA256SUMS says {expected[:12]}...: "
                 "the file changed after the bundle was written; copy it again or retrain"
             )
-
-
-def file_sum(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while chunk := f.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

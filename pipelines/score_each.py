@@ -6,7 +6,6 @@ goes on where it was.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.digest import sha256
 from core.errors import ConfigError
 from pipelines import runs
 from pipelines.locks import held_folder
@@ -96,10 +96,4 @@ def _sums(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _digests(files: Sequence[str]) -> dict[str, str | None]:
     """SHA-256 of each; None where it is gone."""
-    found: dict[str, str | None] = {}
-    for name in files:
-        found[name] = None
-        if Path(name).is_file():
-            with Path(name).open("rb") as f:
-                found[name] = hashlib.file_digest(f, "sha256").hexdigest()
-    return found
+    return {name: sha256(Path(name)) if Path(name).is_file() else None for name in files}

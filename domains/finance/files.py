@@ -3,7 +3,6 @@ batch of rows at a time."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
+from core.digest import sha256
 from core.errors import ConfigError
+from core.globs import root_and_named
 from domains.finance.clock import cell
 from domains.finance.formats import EXPECTED, check_file, suffix
 from domains.finance.schema import Schema
-from domains.finance.source import judge, refuse_bad, scan_raw, sha256, told
+from domains.finance.source import judge, refuse_bad, scan_raw, told
 
 BATCH_ROWS = 100_000
 
@@ -154,7 +155,7 @@ def tables_of(path: Path, setting: str = "input") -> list[Table]:
     if path.is_file():
         check_file(path)
         return [Table(path, path.name)]
-    root, named = (path, [path]) if path.is_dir() else (_root(path), _named(path))
+    root, named = root_and_named(path)
     if not named:
         raise ConfigError(
             f"{setting}: found no file at {path}, expected a file, a folder or a glob of files in "
@@ -173,15 +174,6 @@ def _files(named: Path) -> list[Path]:
     if not named.is_dir():
         return [named]
     return [file for file in named.rglob("*") if suffix(file) and file.is_file()]
-
-
-def _named(pattern: Path) -> list[Path]:
-    return [Path(name) for name in glob.glob(str(pattern), recursive=True)]
-
-
-def _root(pattern: Path) -> Path:
-    """The folder above the first part that stands for several names."""
-    return next(above for above in pattern.parents if not glob.has_magic(str(above)))
 
 
 def _constants(place: Path) -> dict[str, str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
+from core.digest import sha256
 from core.errors import DataContractError
 from domains.finance.clock import cell
 from domains.finance.files import Table, tables_of
 from domains.finance.schema import Schema
-from domains.finance.source import BAD_SHARE, judge, refuse_bad, sha256, told
+from domains.finance.source import BAD_SHARE, judge, refuse_bad, told
 
 
 class TransactionSource:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,14 +20,6 @@ BAD_SHARE = 0.01
 
 _KINDS = {"letters": r"\pL", "digits": r"\pN", "spaces": r"\s", "signs": r"[^\pL\pN\s]"}
 _LABELS = {"1": 1, "true": 1, "1.0": 1, "yes": 1, "0": 0, "false": 0, "0.0": 0, "no": 0}
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def scan_raw(path: Path) -> pl.LazyFrame:

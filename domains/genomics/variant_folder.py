@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from core.errors import ConfigError
+from core.globs import root_and_named
 
 VCF = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf")
 _BESIDE = (".tbi", ".csi", ".md5")
@@ -24,10 +25,7 @@ def variant_files(path: Path) -> Mapping[str, Path] | None:
     """
     if path.is_file() or not (path.is_dir() or glob.has_magic(str(path))):
         return None
-    root = path
-    while glob.has_magic(str(root)) and not root.is_dir():
-        root = root.parent
-    named = [path] if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+    root, named = root_and_named(path)
     files = sorted({file.relative_to(root) for one in named for file in _files(one)})
     shown = [file for file in files if not any(part.startswith(".") for part in file.parts)]
     if not shown:

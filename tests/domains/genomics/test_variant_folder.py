@@ -139,3 +139,12 @@ def test_bcf_becomes_a_vcf_whose_name_no_other_output_may_have(tmp_path: Path) -
         ConfigError, match=r"the scores of a\.bcf and of another file would both be"
     ):
         variant_files(tmp_path)
+
+
+def test_names_count_from_where_the_glob_looks_beside_a_folder_called_like_it(
+    tmp_path: Path,
+) -> None:
+    for name in ("x1", "x[1]"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.vcf").touch()
+    assert variant_files(tmp_path / "x[1]" / "*.vcf") == {"x1/a.vcf": tmp_path / "x1" / "a.vcf"}
